@@ -1,0 +1,1 @@
+"""Proof assistants as domains: Rocq, and an embedded kernel of propositional logic."""

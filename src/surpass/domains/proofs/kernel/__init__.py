@@ -1,0 +1,1 @@
+"""Intuitionistic propositional logic: a small kernel whose proof spaces can be enumerated."""

@@ -1,0 +1,1 @@
+"""Rocq (Coq) through its own toplevel for machines, `coqidetop.opt`."""

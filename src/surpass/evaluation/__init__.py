@@ -1,0 +1,1 @@
+"""Measures: functions of trajectories and of tables of outcomes."""

@@ -1,0 +1,7 @@
+"""Experiments by name: a frozen Config and a main each. The library never imports them; only the command line does."""
+
+from __future__ import annotations
+
+EXPERIMENTS: dict[str, str] = {
+    "proof_flow": "surpass.experiments.proof_flow",
+}

@@ -1,0 +1,1 @@
+"""Policies: language models, tables, fixed lists, neighbours, mixtures and fakes."""

@@ -1,0 +1,8 @@
+"""Searches by name: each one function in one file, a conversation (`core.Search`)."""
+
+from __future__ import annotations
+
+SEARCHES: dict[str, str] = {
+    "sampling": "surpass.search.sampling:sample",
+    "best_first": "surpass.search.best_first:best_first",
+}
