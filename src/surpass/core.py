@@ -80,9 +80,7 @@ class Trajectory:
     problem: Problem
     steps: tuple[Step, ...]
     verdict: Verdict
-    info: Mapping[str, Any] = field(
-        default_factory=dict, compare=False
-    )  # costs, seeds, "end" (verdict, depth, budget, lost)
+    info: Mapping[str, Any] = field(default_factory=dict, compare=False)  # costs, "end": how
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -98,7 +96,7 @@ class Domain(Protocol[State]):
     first needed and is a context manager. `conformance.check_domain` holds an implementation to all of this."""
 
     def problems(self, split: str) -> Iterable[Problem]:
-        """Yield the problems of a split, always in the same order. Raises DataError for an unknown or empty split."""
+        """Yield a split's problems, always in the same order. Raises DataError for an unknown or empty split."""
 
     def start(self, problem: Problem) -> State:
         """Return the initial state."""
@@ -131,7 +129,7 @@ class Scored:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A policy that can answer `Score`: critics, and priors for tree search."""
+    """A policy that can answer `Score`."""
 
     def score(self, observations: Sequence[Observation]) -> list[Scored]: ...
 
