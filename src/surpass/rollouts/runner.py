@@ -1,0 +1,209 @@
+"""The runner: many conversations alive at once, their asks merged, their records in problem order.
+
+One model batch answers all waiting `Propose` of equal n; one dispatch hands all waiting `Apply` to worker processes, or
+runs them here. While workers step, the model proposes for the conversations that wait for it. The rows of a batch
+carry seeds that depend on their place in their own conversation alone, so for a policy whose rows depend only on
+observation and seed the result is the same under every schedule (unless `Budget.seconds` is set).
+
+    conversation ── Propose, Score ──> one model batch ──┐
+         ^  └────── Apply ──────────> workers or inline ─┤
+         └───────────────────── answers ─────────────────┘
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from surpass.core import (
+    Domain,
+    Observation,
+    Policy,
+    Problem,
+    Proposal,
+    Propose,
+    Score,
+    Scored,
+    Scorer,
+    Search,
+    State,
+    Trajectory,
+)
+from surpass.errors import ConfigError, ModelError
+from surpass.rollouts.budget import Budget
+from surpass.rollouts.conversation import Live, Terms
+from surpass.rollouts.seeds import derive_seed
+from surpass.rollouts.trace import Event
+from surpass.rollouts.workers import Failed, Inline, Workers
+
+__all__ = ["Budget", "RunOptions", "derive_seed", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is carried out. Only `replicas` and `step` change what it finds."""
+
+    workers: int = 0  # processes that start and step; 0: all in this process, where no deadline can be kept
+    live: int = 64  # conversations alive at once; each costs memory, more make larger model batches
+    replicas: int = 1  # independent conversations for each problem
+    step: int = 0  # the training step, a part of every seed
+    trace: Callable[[Event], None] | None = None  # hears every ask and answer (`trace.py`)
+    deadline: float = 120.0  # seconds one start or one step may take in the workers of this run
+    fail_fast: bool = True  # raise an error of the domain at once, or after all other conversations have ended
+    pool: Workers[Any] | None = None  # open workers to use instead, with their own count and deadline
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.live < 1 or self.replicas < 1:
+            found = f"workers={self.workers}, live={self.live}, replicas={self.replicas}"
+            raise ConfigError(f"RunOptions: expected workers >= 0, live >= 1 and replicas >= 1, found {found}")
+
+
+def run(
+    search: Search[State],
+    problems: Iterable[Problem],
+    domain: Domain[State],
+    policy: Policy | Sequence[Policy],
+    *,
+    budget: Budget = Budget(),  # noqa: B008 - frozen
+    seed: int = 0,
+    options: RunOptions = RunOptions(),
+) -> Iterator[Trajectory]:
+    """Search all problems and yield their trajectories in problem order: every replica yields at least one.
+
+    `policy` is one for all seats, or one for each. `Trajectory.info` gets what the conversation had cost by then
+    (proposals, steps, tokens, seconds), its replica, the seed of the run and how it ended. Closing the iterator early
+    ends the processes that the run started. Raises what the domain raises (see `RunOptions.fail_fast`), ModelError for
+    a policy that does not answer as it must, ConfigError for a search that needs another policy.
+    """
+    policies = [policy] if isinstance(policy, Policy) else list(policy)
+    terms = Terms(search, domain, budget, seed, options.step, options.trace)
+    upcoming = (Live(problem, replica, terms) for problem in problems for replica in range(options.replicas))
+    with ExitStack() as stack:
+        pool: Inline[State] | Workers[State]
+        if options.pool is not None:
+            pool = stack.enter_context(options.pool.borrow())
+        elif options.workers:
+            opened = stack.enter_context(Workers(domain, options.workers, deadline=options.deadline))
+            pool = stack.enter_context(opened.borrow())
+        else:
+            pool = Inline(domain)
+        yield from _converse(upcoming, policies, pool, options)
+
+
+def _converse(
+    upcoming: Iterator[Live[State]],
+    policies: Sequence[Policy],
+    pool: Inline[State] | Workers[State],
+    options: RunOptions,
+) -> Iterator[Trajectory]:
+    unread: deque[Live[State]] = deque()  # in problem order
+    alive: list[Live[State]] = []
+    posted: dict[int, tuple[Live[State], int]] = {}  # ticket -> what waits for its answer
+    errors: list[Exception] = []
+
+    def post(live: Live[State]) -> None:
+        for index, task in enumerate(live.take_tasks()):
+            posted[pool.submit(task, live.problem.group)] = (live, index)
+
+    try:
+        while True:
+            for live in islice(upcoming, options.live - len(alive)):
+                unread.append(live)
+                alive.append(live)
+                post(live)
+            if not alive:
+                break
+            for ticket, answer in pool.collect(wait=not _due(alive, pool)):
+                live, index = posted.pop(ticket)
+                if isinstance(answer, Failed):
+                    live.fail(answer.error)
+                    if options.fail_fast:
+                        raise answer.error
+                else:
+                    live.receive(index, answer)
+                    post(live)
+            if _due(alive, pool):
+                waiting = [live for live in alive if isinstance(live.ask, (Propose, Score))]
+                _think(waiting, policies)
+                for live in waiting:
+                    post(live)
+            alive = [live for live in alive if not live.over]
+            while unread and unread[0].over:
+                live = unread.popleft()
+                yield from live.records
+                errors.extend(live.errors)
+    finally:
+        for live in alive:
+            live.close()
+    if errors:
+        errors[0].add_note(f"raised after all conversations had ended; {len(errors)} such errors in all")
+        raise errors[0]
+
+
+def _due(alive: Sequence[Live[State]], pool: Inline[State] | Workers[State]) -> bool:
+    """Whether the model should work now: with half of the conversations, while workers serve the other half.
+
+    Smaller batches would waste the model, larger ones would leave the workers idle.
+    """
+    waiting = sum(isinstance(live.ask, (Propose, Score)) for live in alive)
+    return waiting > 0 and (not pool.busy or 2 * waiting >= len(alive))
+
+
+def _think(waiting: Sequence[Live[State]], policies: Sequence[Policy]) -> None:
+    """Answer all waiting Propose and Score: one model batch for each kind, n and policy."""
+    batches: dict[tuple[int, int | None], list[tuple[Live[State], int, Observation]]] = defaultdict(list)
+    for live in waiting:
+        assert isinstance(live.ask, (Propose, Score))
+        n = live.ask.n if isinstance(live.ask, Propose) else None  # None: a Score
+        for row, observation in enumerate(live.ask.observations):
+            batches[_player(observation, policies), n].append((live, row, observation))
+    proposed: dict[Live[State], dict[int, list[Proposal]]] = defaultdict(dict)
+    scored: dict[Live[State], dict[int, Scored]] = defaultdict(dict)
+    for (player, n), batch in batches.items():
+        observations = [observation for _, _, observation in batch]
+        if n is not None:
+            seeds = [live.seed(row) for live, row, _ in batch]
+            for (live, row, _), proposals in zip(
+                batch, _proposals(policies[player], observations, n, seeds), strict=True
+            ):
+                proposed[live][row] = proposals
+        else:
+            for (live, row, _), one in zip(batch, _scores(policies[player], observations), strict=True):
+                scored[live][row] = one
+    for live, rows in proposed.items():
+        live.proposed([rows[row] for row in range(len(rows))])
+    for live, marks in scored.items():
+        live.scored([marks[row] for row in range(len(marks))])
+
+
+def _player(observation: Observation, policies: Sequence[Policy]) -> int:
+    if len(policies) == 1:
+        return 0
+    if observation.seat >= len(policies):
+        raise ConfigError(
+            f"run: expected one policy or one for each seat, found {len(policies)} for seat {observation.seat}"
+        )
+    return observation.seat
+
+
+def _proposals(policy: Policy, observations: list[Observation], n: int, seeds: list[int]) -> list[list[Proposal]]:
+    rows = policy.propose(observations, n, seeds=seeds)
+    if len(rows) != len(observations) or any(len(row) > n for row in rows):
+        found = f"{len(rows)} rows, the longest of {max(map(len, rows), default=0)}"
+        raise ModelError(
+            f"{type(policy).__name__}.propose: expected {len(observations)} rows of at most {n}, found {found}"
+        )
+    return rows
+
+
+def _scores(policy: Policy, observations: list[Observation]) -> list[Scored]:
+    if not isinstance(policy, Scorer):
+        raise ConfigError(f"run: this search asks for scores, and {type(policy).__name__} has no score method")
+    rows = policy.score(observations)
+    if len(rows) != len(observations):
+        raise ModelError(f"{type(policy).__name__}.score: expected {len(observations)} rows, found {len(rows)}")
+    return rows

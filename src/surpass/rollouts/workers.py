@@ -1,0 +1,329 @@
+"""Worker processes that start and step a domain, and the same in this process.
+
+One process, one pipe, one task at a time. The parent uses no threads: it sends a worker a handful of tasks when it is
+idle, and reads answers whenever it looks. A worker that dies or exceeds the deadline is killed with everything it
+started and replaced; the task it was at is tried once more on the new process, and then given up as `Lost`. An
+exception of a domain is not a loss but our own trouble: it comes back as `Failed`.
+
+Processes are spawned, so a script that opens workers needs the usual `if __name__ == "__main__":`. Not here: who asks
+and why (`runner.py`). Children that a domain puts into a session of their own must end with their standard input.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Generic, Self, TypeAlias
+
+import psutil
+
+from surpass.core import Domain, Lost, Problem, State
+from surpass.errors import ConfigError, VerifierError
+
+CHUNK = 64  # tasks sent at once: enough to stay busy during a model batch, few enough to leave others something
+OPENING = 300.0  # seconds to spawn a process, import its modules and open the domain
+GRACE = 3.0  # seconds to finish a task and close the domain at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer to a task whose domain raised: never the policy's fault, never passed over in silence."""
+
+    error: Exception
+
+
+Task: TypeAlias = Problem | tuple[State, str]  # start a problem, or step a state
+Answer: TypeAlias = State | Lost | Failed
+
+
+class Inline(Generic[State]):
+    """The default: tasks run in this process, when their answers are collected. No deadline can be kept."""
+
+    def __init__(self, domain: Domain[State]) -> None:
+        self._domain = domain
+        self._queue: list[tuple[int, Task[State]]] = []
+        self._tickets = count()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run still waits for an answer."""
+        return bool(self._queue)
+
+    def submit(self, task: Task[State], group: str) -> int:
+        """Take a task in and return the number that its answer will carry; one process holds all groups."""
+        ticket = next(self._tickets)
+        self._queue.append((ticket, task))
+        return ticket
+
+    def collect(self, *, wait: bool) -> Iterator[tuple[int, Answer[State]]]:
+        """Run all tasks taken in so far and yield their answers, in order."""
+        queue, self._queue = self._queue, []
+        for ticket, task in queue:
+            answer = _perform(self._domain, task)
+            yield ticket, answer
+
+
+def _perform(domain: Domain[State], task: Task[State]) -> State | Failed:
+    try:
+        return domain.start(task) if isinstance(task, Problem) else domain.step(*task)
+    except Exception as error:  # noqa: BLE001 - the boundary to domains: what they raise is reported with its problem
+        return Failed(error)
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[State]):
+    ticket: int
+    task: Task[State]
+    failures: int = 0
+    dropped: bool = False  # nobody wants the answer any more
+
+
+@dataclass(slots=True, eq=False)
+class _Worker(Generic[State]):
+    process: BaseProcess
+    pipe: Connection
+    since: float  # when it was last heard of while it had something to do
+    open: bool = False  # it has entered its domain
+    deaths: int = 0  # in a row, before it was open
+    queue: deque[_Job[State]] = field(default_factory=deque)
+    sent: deque[_Job[State]] = field(default_factory=deque)  # answers come back in this order
+
+
+class Workers(Generic[State]):
+    """A pool of processes that each hold the same domain, opened; a context manager, for one run at a time.
+
+    `deadline` is in seconds, for one task. The processes end with the parent, however it ends.
+    """
+
+    def __init__(self, domain: Domain[State], processes: int, *, deadline: float = 120.0) -> None:
+        if processes < 1:
+            raise ConfigError(
+                f"Workers: expected at least 1 process, found {processes}; to run in process use workers=0"
+            )
+        self._domain = pickle.dumps(domain)
+        self._count, self._deadline = processes, deadline
+        self._tickets = count()  # never used twice, so that a late answer of an earlier run is known as such
+        self._workers: list[_Worker[State]] = []
+        self._homes: dict[str, int] = {}  # group -> the worker that has, or will have, paid for its start
+        self._done: deque[tuple[int, Answer[State]]] = deque()
+        self._borrowed = False
+
+    def __enter__(self) -> Self:
+        self._workers = [_spawn(self._domain) for _ in range(self._count)]
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        until = time.monotonic() + GRACE
+        for worker in self._workers:
+            worker.pipe.close()  # an idle worker leaves at once, a busy one when it tries to answer
+        for worker in self._workers:
+            connection.wait([worker.process.sentinel], max(0.0, until - time.monotonic()))
+            _kill(worker.process)
+        self._workers = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Self]:
+        """Hold the pool for one run; what is unfinished at its end is forgotten."""
+        if self._borrowed:
+            raise ConfigError("Workers: another run still uses this pool; exhaust or close() its iterator first")
+        if not self._workers:
+            raise ConfigError("Workers: the pool is not open; use it as `with Workers(domain, 2) as pool:`")
+        self._borrowed = True
+        try:
+            yield self
+        finally:
+            self._borrowed = False
+            self._done.clear()
+            for worker in self._workers:
+                worker.queue.clear()
+                for job in worker.sent:
+                    job.dropped = True
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids, for those who watch them."""
+        return tuple(worker.process.pid or 0 for worker in self._workers)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run still waits for an answer."""
+        if self._done or any(worker.queue for worker in self._workers):
+            return True
+        return any(not job.dropped for worker in self._workers for job in worker.sent)
+
+    def submit(self, task: Task[State], group: str) -> int:
+        """Take a task in and return the number that its answer will carry.
+
+        All tasks of a group go to one worker, unless another runs out of work and takes half of what waits there.
+        """
+        loads = [len(worker.queue) + len(worker.sent) for worker in self._workers]
+        home = loads.index(min(loads))
+        if group:
+            home = self._homes.setdefault(group, len(self._homes) % self._count)
+        job = _Job(next(self._tickets), task)
+        self._workers[home].queue.append(job)
+        return job.ticket
+
+    def collect(self, *, wait: bool) -> Iterator[tuple[int, Answer[State]]]:
+        """Yield what has been answered; with `wait`, block until there is something or nothing is left to do.
+
+        Raises VerifierError where a worker cannot open the domain, or whatever the domain raised then.
+        """
+        self._exchange(0.0)
+        while wait and self.busy and not self._done:
+            self._exchange(self._patience())
+        while self._done:
+            yield self._done.popleft()
+
+    def _exchange(self, timeout: float) -> None:
+        """Feed idle workers, wait for a sign of any of them, read what has come, replace the dead and the hung."""
+        self._feed()
+        heard = connection.wait([worker.pipe for worker in self._workers], timeout)
+        for index, worker in enumerate(self._workers):
+            if worker.pipe in heard and not self._read(worker):
+                self._replace(index, "died")
+            elif time.monotonic() > self._limit(worker):
+                self._replace(index, f"exceeded the deadline of {self._deadline} s")
+        self._feed()
+
+    def _feed(self) -> None:
+        for index, worker in enumerate(self._workers):
+            if not worker.open or worker.sent:
+                continue
+            longest = max(self._workers, key=lambda one: len(one.queue))
+            if not worker.queue and len(longest.queue) > 1:  # take from the end: its front may be a second try
+                worker.queue.extend(reversed([longest.queue.pop() for _ in range(len(longest.queue) // 2)]))
+            jobs = [worker.queue.popleft() for _ in range(min(CHUNK, len(worker.queue)))]
+            if not jobs:
+                continue
+            worker.sent.extend(jobs)
+            worker.since = time.monotonic()
+            try:
+                worker.pipe.send([job.task for job in jobs])
+            except (BrokenPipeError, ConnectionResetError):
+                self._replace(index, "died")
+
+    def _read(self, worker: _Worker[State]) -> bool:
+        """Read all that a worker has said; False if it is gone."""
+        try:
+            while worker.pipe.poll():
+                answer: Answer[State] = worker.pipe.recv()
+                worker.since = time.monotonic()
+                if worker.open:
+                    job = worker.sent.popleft()
+                    if not job.dropped:
+                        self._done.append((job.ticket, answer))
+                elif isinstance(answer, Failed):
+                    raise answer.error
+                else:
+                    worker.open, worker.deaths = True, 0
+        except (EOFError, ConnectionResetError):
+            return False
+        return True
+
+    def _replace(self, index: int, reason: str) -> None:
+        """Kill a worker and start another in its place; the task it was at has one failure more."""
+        worker = self._workers[index]
+        if reason == "died":  # its pipe closes before its exit code is known
+            connection.wait([worker.process.sentinel], 1.0)
+        _kill(worker.process)
+        worker.pipe.close()
+        reason = f"worker {reason} (exit code {worker.process.exitcode})"
+        if not worker.open and worker.deaths:
+            raise VerifierError(f"opening the domain: the {reason}, twice; expected it to open within {OPENING} s")
+        again = deque(job for job in worker.sent if not job.dropped)
+        if worker.sent and not worker.sent[0].dropped:
+            again[0].failures += 1
+            if again[0].failures == 2:
+                self._done.append((again.popleft().ticket, Lost(f"{reason}, twice")))
+        fresh: _Worker[State] = _spawn(self._domain)
+        fresh.queue = again + worker.queue
+        fresh.deaths = worker.deaths + (not worker.open)
+        self._workers[index] = fresh
+
+    def _limit(self, worker: _Worker[State]) -> float:
+        if not worker.open:
+            return worker.since + OPENING
+        return worker.since + self._deadline if worker.sent else float("inf")
+
+    def _patience(self) -> float:
+        return min(3600.0, max(0.0, min(self._limit(worker) for worker in self._workers) - time.monotonic()) + 0.001)
+
+
+def _spawn(domain: bytes) -> _Worker[State]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, domain), daemon=True)
+    process.start()
+    theirs.close()  # so that the death of the child is an end of file
+    return _Worker(process, ours, time.monotonic())
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kill a worker, its children and its group, and wait for it."""
+    assert process.pid is not None
+    _kill_tree(process.pid)
+    process.kill()  # where it died before it had a group of its own
+    process.join()
+
+
+def _kill_tree(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _serve(pipe: Connection, pickled: bytes) -> None:
+    """Be a worker: open the domain, then answer tasks one by one until the pipe closes."""
+    os.setsid()  # a group of its own, to be killed as one; and no Ctrl-C, which is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pool
+        try:
+            domain: Domain[object] = pickle.loads(pickled)
+            opened = domain if isinstance(domain, AbstractContextManager) else nullcontext()
+            opened.__enter__()
+        except Exception as error:  # noqa: BLE001 - the boundary to domains: the parent raises it
+            pipe.send_bytes(_packed(Failed(error)))
+            return
+        try:
+            pipe.send(None)
+            while True:
+                for task in pipe.recv():
+                    pipe.send_bytes(_packed(_perform(domain, task)))
+        finally:
+            opened.__exit__(None, None, None)
+
+
+def _packed(answer: object) -> bytes:
+    """Pickle an answer; what cannot make the journey becomes a failure that can."""
+    try:
+        if isinstance(answer, Failed):
+            answer.error.add_note("In a worker:\n" + "".join(traceback.format_exception(answer.error)))
+            pickle.loads(pickle.dumps(answer))  # exceptions with odd constructors fail only here
+        return pickle.dumps(answer)
+    except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
+        found = answer.error if isinstance(answer, Failed) else error
+        return pickle.dumps(Failed(VerifierError(f"{type(found).__name__}: {found}")))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    _kill_tree(os.getpid())
