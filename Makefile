@@ -51,9 +51,9 @@ $(BIN)/pip:
 		else echo "setup: $(PYTHON) has no venv module; as root: apt-get install python3-venv" >&2; exit 1; fi; fi
 	@$(PYTHON) -m venv $(VENV)
 
-$(BIN)/.installed: $(BIN)/pip pyproject.toml constraints.txt
+$(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "setup: installing the Python packages into $(VENV) (1.5 GB, one to five minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 prover:

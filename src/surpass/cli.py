@@ -1,0 +1,317 @@
+"""The command line `surpass`: reads arguments, calls one function of the library, prints, and chooses the exit code.
+
+    0  done            1  a bug of ours, or a check that failed (`verify`)
+    2  bad input or a missing tool, said in one message     130  interrupted
+
+Nothing heavy is imported before a command is known, so that `surpass --help` answers at once. Each command is one
+function from its arguments to an exit code; its options are a frozen dataclass that tyro turns into flags. What a
+command does lives in the library, never here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast, get_type_hints
+
+import tyro
+
+from surpass.errors import ConfigError, DataError, SurpassError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options")
+DEFAULT_PRESET = "small"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line of `surpass --help`."""
+
+    usage: str
+    summary: str
+    call: Callable[[list[str]], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; the only place where an exception becomes a message."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        name, command = choose(arguments)
+        if command is None:
+            return overview()
+        return command.call(arguments[len(name.split()) :])
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone: not our trouble
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (SurpassError, OSError) as error:
+        if os.environ.get("SURPASS_TRACEBACK"):
+            raise
+        say(str(error))
+        return 2
+    except Exception as error:
+        if os.environ.get("SURPASS_TRACEBACK"):
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="surpass-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        say(f"internal error: {type(error).__name__}: {error}\nplease report it with {file.name}")
+        return 1
+
+
+def say(message: str) -> None:
+    """Print one message on the error stream."""
+    print(f"surpass: {message}", file=sys.stderr)
+
+
+def choose(arguments: Sequence[str]) -> tuple[str, Command | None]:
+    """Return the command that the first one or two words name, or None where help is wanted.
+
+    Raises ConfigError, with the nearest names, where they name none.
+    """
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        return "", None
+    if arguments[0] == "--version":
+        return "--version", Command("", "", version)
+    for name in (arguments[0], " ".join(arguments[:2])):
+        if name in COMMANDS:
+            return name, COMMANDS[name]
+    if any(name.startswith(f"{arguments[0]} ") for name in COMMANDS) and {"-h", "--help"} & set(arguments):
+        return "", None
+    asked = " ".join(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else arguments[0]
+    raise ConfigError(unknown("command", asked, list(COMMANDS)) + "; see surpass --help")
+
+
+def unknown(kind: str, found: str, known: Sequence[str]) -> str:
+    """Return one line that names what was found, what comes near it and what there is.
+
+    >>> unknown("preset", "smal", ["tiny", "small"])
+    "unknown preset 'smal'; did you mean 'small'? There are: tiny, small"
+    """
+    near = get_close_matches(found, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"unknown {kind} '{found}'{hint} There are: {', '.join(known)}"
+
+
+def overview() -> int:
+    """Print what `surpass --help` shows."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    console.print("Train, search and measure generative policies wherever a checker can judge them.\n", highlight=False)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for command in COMMANDS.values():
+        table.add_row(Text(f"surpass {command.usage}", style="bold"), command.summary)
+    console.print(table)
+    console.print("\nEach command explains its options with --help. A run is a folder; nothing is ever overwritten.")
+    return 0
+
+
+def version(_: list[str]) -> int:
+    """Print the version of this package."""
+    from surpass import __version__
+
+    print(__version__)
+    return 0
+
+
+def parse(options: Callable[..., Options], arguments: Sequence[str], prog: str, summary: str = "") -> Options:
+    """Read `arguments` into a dataclass. tyro explains a bad flag and exits with 2; a bad value raises ConfigError."""
+    try:
+        return tyro.cli(options, args=list(arguments), prog=f"surpass {prog}", description=summary or None)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SurpassError):
+            raise
+        raise ConfigError(f"{error}; see surpass {prog} --help") from error
+
+
+class Experiment(Protocol):
+    """What a module named in `EXPERIMENTS` offers."""
+
+    Config: type[DataclassInstance]  # frozen and flat, one comment per field
+    PRESETS: Mapping[str, DataclassInstance]  # tiny, small, full
+
+    def main(self, config: DataclassInstance, *, out: Path | None, resume: Path | None) -> Path:
+        """Run and return the run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The flags that every experiment shares."""
+
+    preset: str = DEFAULT_PRESET  # the configuration to start from: tiny, small or full
+    out: Path | None = None  # the run folder to create; by default runs/EXPERIMENT-PRESET-TIME
+    resume: Path | None = None  # the run folder to go on with, under its own configuration
+
+
+def run(arguments: list[str]) -> int:
+    """`surpass run EXPERIMENT`: train, search and measure; makes or continues a run folder."""
+    from surpass.experiments import EXPERIMENTS
+
+    usage = f"surpass run EXPERIMENT [flags]; experiments: {', '.join(EXPERIMENTS)}"
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(f"usage: {usage}\nThe flags of one: surpass run EXPERIMENT --help")
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in EXPERIMENTS:
+        raise ConfigError(unknown("experiment", name, list(EXPERIMENTS)) + f"; usage: {usage}")
+    experiment = cast(Experiment, importlib.import_module(EXPERIMENTS[name]))
+    options, config = parse_run(name, experiment, arguments[1:])
+    if options.resume is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        folder = options.out or Path("runs") / f"{name}-{options.preset}-{stamp}"
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder} exists and nothing is overwritten: choose another --out, or --resume {folder}")
+    else:
+        folder = options.resume
+    try:
+        made = experiment.main(config, out=None if options.resume else folder, resume=options.resume)
+    except KeyboardInterrupt:
+        say(f"interrupted; go on with: surpass run {name} --resume {folder}")
+        return 130
+    print(f"run folder: {made}")
+    return 0
+
+
+def parse_run(name: str, experiment: Experiment, arguments: list[str]) -> tuple[RunOptions, DataclassInstance]:
+    """Return the shared flags and the experiment's configuration: the preset's (or the resumed run's), then the flags.
+
+    The first reading finds the preset alone, because tyro shows and fills in the preset's values in the second.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default=DEFAULT_PRESET)
+    first.add_argument("--resume", type=Path)
+    try:
+        early, _ = first.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; see surpass run {name} --help") from error
+    if early.preset not in experiment.PRESETS:
+        raise ConfigError(unknown(f"preset of {name}", early.preset, list(experiment.PRESETS)))
+    start = experiment.PRESETS[early.preset]
+    if early.resume is not None:
+        start = stored_config(experiment.Config, early.resume)
+    shape = make_dataclass(
+        "Run",
+        [
+            ("options", Annotated[RunOptions, tyro.conf.arg(name="")], RunOptions(preset=early.preset)),
+            ("config", Annotated[experiment.Config, tyro.conf.arg(name="")], field(default=start)),
+        ],
+        frozen=True,
+    )
+    chosen = parse(shape, arguments, f"run {name}", experiment.Config.__doc__ or "")
+    if chosen.options.resume is not None and chosen.options.out is not None:
+        raise ConfigError("--out makes a new run and --resume continues one: give one of them")
+    return chosen.options, chosen.config
+
+
+def stored_config(kind: type[DataclassInstance], run: Path) -> DataclassInstance:
+    """Return the configuration that a run folder was made with. Raises DataError where it holds none that fits."""
+    path = run / "config.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        hints = get_type_hints(kind)
+        values = {one.name: restored(stored[one.name], hints[one.name]) for one in fields(kind) if one.init}
+        return kind(**values)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} not found: --resume takes a run folder, as printed when the run began") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not hold a configuration of this experiment: {error!r}") from error
+
+
+def restored(value: object, hint: Any) -> object:
+    """Return a JSON value as its annotation wants it: lists become tuples and texts become paths."""
+    if isinstance(value, list):
+        return tuple(restored(item, Any) for item in value)
+    if isinstance(value, str) and "Path" in str(hint):
+        return Path(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The argument of `verify` and `report`."""
+
+    run: Annotated[Path, tyro.conf.Positional]  # a run folder
+
+
+def verify(arguments: list[str]) -> int:
+    """`surpass verify RUN`: check every stored success again from its record alone; 1 where any fails."""
+    summary = "Check every stored success of a run again, from its record alone."
+    folder = parse(RunFolder, arguments, "verify", summary).run
+    from surpass.verify import verify_run
+
+    checks = verify_run(folder)
+    fallen = [check for check in checks if not check.stands]
+    for check in fallen:
+        print(f"{check.problem}: {check.verdict.status}, {check.verdict.evidence}")
+    print(f"{len(checks) - len(fallen)} of {len(checks)} stored successes stand")
+    return 1 if fallen else 0
+
+
+def report(arguments: list[str]) -> int:
+    """`surpass report RUN`: write the run's page."""
+    folder = parse(RunFolder, arguments, "report", "Write report.html into a run folder.").run
+    from surpass.report import write
+
+    print(write(folder))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """The flags of `doctor`."""
+
+    json: bool = False  # print JSON instead of a table
+
+
+def doctor(arguments: list[str]) -> int:
+    """`surpass doctor`: print what this machine offers, what is missing and how to get it."""
+    options = parse(DoctorOptions, arguments, "doctor", "Say what this machine offers, and what is missing.")
+    from surpass.doctor import examine, show
+
+    findings = examine()
+    if options.json:
+        print(json.dumps([asdict(one) for one in findings], indent=1))
+    else:
+        from rich.console import Console
+
+        show(findings, Console())
+    return 0
+
+
+def extract(arguments: list[str]) -> int:
+    """`surpass proofs extract`: read lemmas and their human proofs from a library that is installed here."""
+    from surpass.domains.proofs.rocq.extraction import ExtractConfig
+    from surpass.domains.proofs.rocq.extraction import extract as extract_library
+
+    config = parse(ExtractConfig, arguments, "proofs extract", ExtractConfig.__doc__ or "")
+    extract_library(config)
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("run EXPERIMENT", "train, search and measure; makes a run folder", run),
+    "proofs extract": Command("proofs extract", "read lemmas and proofs from an installed library", extract),
+    "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
+    "report": Command("report RUN", "write a run's page, report.html", report),
+    "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

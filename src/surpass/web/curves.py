@@ -1,0 +1,109 @@
+"""Learning curves as inline SVG: one panel per metric, one colour per arm, thin lines for seeds, a thick mean.
+
+Every function returns markup; every text that comes from outside is escaped here. Colours are CSS classes `c0`...`c7`
+of `style.css`, so that a page follows the reader's light or dark theme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+
+Points = Sequence[tuple[float, float]]  # (step, value), by step
+Curves = Mapping[str, Mapping[str, Points]]  # arm -> seed -> points
+
+COLOURS = 8  # of style.css
+WIDTH, HEIGHT = 440, 240
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 30
+POINTS = 240  # per line; more would be thinner than a pixel
+
+
+def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
+    """Return one figure, or an empty text where there is nothing finite to draw; `colours` numbers the arms."""
+    lines = {arm: {seed: thinned(points) for seed, points in seeds.items()} for arm, seeds in curves.items()}
+    xs, ys = _values(lines, 0), _values(lines, 1)
+    if not xs:
+        return ""
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    x_low, x_high = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
+    y_low, y_high = y_ticks[0], y_ticks[-1]  # ticks enclose the values
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM),
+        )
+
+    marks = []
+    for tick in y_ticks:
+        _, y = place(x_low, tick)
+        marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        marks.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for tick in x_ticks:
+        if x_low <= tick <= x_high:
+            x, _ = place(tick, y_low)
+            marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 11}" text-anchor="middle">{tick:g}</text>')
+    for arm, seeds in lines.items():
+        colour = f"c{colours[arm] % COLOURS}"
+        if len(seeds) > 1:
+            marks += [_line(points, place, f"seed {colour}", f"{arm}, seed {seed}") for seed, points in seeds.items()]
+        marks.append(_line(mean(seeds.values()), place, f"mean {colour}", arm))
+    body = "".join(marks)
+    label = escape(title)
+    return (
+        f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{label} by training step">{body}</svg></figure>'
+    )
+
+
+def legend(colours: Mapping[str, int]) -> str:
+    """Return the arms with their colours."""
+    keys = (f'<span class="key"><i class="c{n % COLOURS}"></i>{escape(arm)}</span>' for arm, n in colours.items())
+    return f'<p class="legend">{"".join(keys)}</p>'
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round numbers, ascending and equally spaced, whose first and last enclose [low, high].
+
+    >>> ticks(0.03, 0.94)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if high <= low:
+        width = abs(low) or 1.0
+        low, high = low - width / 2, high + width / 2
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.9)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def thinned(points: Points) -> Points:
+    """Return at most `POINTS` finite points by step: means of equal runs of neighbours where there are more."""
+    finite = sorted(point for point in points if all(map(math.isfinite, point)))
+    size = math.ceil(len(finite) / POINTS)
+    runs = (finite[start : start + size] for start in range(0, len(finite), size or 1))
+    return [(sum(x for x, _ in run) / len(run), sum(y for _, y in run) / len(run)) for run in runs]
+
+
+def mean(lines: Iterable[Points]) -> Points:
+    """Return the mean over lines at each step; a line counts where it has a point."""
+    found: dict[float, list[float]] = {}
+    for line in lines:
+        for step, value in line:
+            found.setdefault(step, []).append(value)
+    return [(step, sum(values) / len(values)) for step, values in sorted(found.items())]
+
+
+def _values(lines: Mapping[str, Mapping[str, Points]], axis: int) -> list[float]:
+    return [point[axis] for seeds in lines.values() for points in seeds.values() for point in points]
+
+
+def _line(points: Points, place: Callable[[float, float], tuple[float, float]], kind: str, name: str) -> str:
+    places = [place(*point) for point in points]
+    title = f"<title>{escape(name)}</title>"
+    if len(places) == 1:  # a line of one point shows nothing
+        return f'<circle class="{kind}" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="3">{title}</circle>'
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline class="{kind}" points="{path}">{title}</polyline>'
