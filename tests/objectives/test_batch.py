@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.learning import ACCEPTED, PROBLEMS, REJECTED, TEXTS, UNKNOWN, TinyPolicy
+from torch import Tensor
+
+from surpass.core import Observation, Problem, Proposal, Step, Trajectory
+from surpass.errors import DataError, ModelError
+from surpass.objectives.balance import ProblemLogZ
+from surpass.objectives.batch import collate, log_return, with_tokens
+
+
+def trajectory(*actions: str, problem: int = 0, tokens: bool = False, solved: bool = True) -> Trajectory:
+    key = PROBLEMS[problem].key
+    policy = TinyPolicy(TEXTS)
+    steps = tuple(
+        Step(Observation(f"{key}/{i}"), Proposal(action, None, policy.encode(action) if tokens else ()))
+        for i, action in enumerate(actions)
+    )
+    return Trajectory(PROBLEMS[problem], steps, ACCEPTED if solved else REJECTED)
+
+
+PLAYS = [
+    trajectory("ab", "", solved=False),
+    trajectory("b", problem=1, tokens=True),
+    trajectory("aba", "bb"),
+    trajectory(""),
+]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 32])
+def test_every_value_is_that_of_the_row_alone(micro_batch: int) -> None:
+    policy, reference = TinyPolicy(TEXTS), TinyPolicy(TEXTS, seed=1)
+    log_z = ProblemLogZ([problem.key for problem in PROBLEMS], initial=0.5)
+    batch = collate(policy, PLAYS, log_return, reference=reference, log_z=log_z, micro_batch=micro_batch)
+    assert batch.logp_ref is not None
+    assert batch.log_z is not None
+    assert batch.logp.shape == batch.logp_ref.shape == batch.mask.shape == batch.step_index.shape == (4, 7)
+    for row, play in enumerate(with_tokens(policy, PLAYS)):
+        length = sum(len(step.proposal.tokens) for step in play.steps)
+        torch.testing.assert_close(batch.logp[row, :length], policy.logp([play])[0])
+        torch.testing.assert_close(batch.logp_ref[row, :length], reference.logp([play])[0])
+        assert not batch.logp[row, length:].any()
+        assert batch.mask[row].tolist() == [True] * length + [False] * (7 - length)
+    assert batch.step_index.tolist()[0] == [0, 0, 0, 1, -1, -1, -1]
+    assert batch.step_index.tolist()[2] == [0, 0, 0, 0, 1, 1, 1]
+    assert batch.group.tolist() == [0, 1, 0, 0]
+    assert batch.accepted.tolist() == [False, True, True, True]
+    assert batch.log_reward.tolist() == [-10.0, 0.0, 0.0, 0.0]
+    assert batch.log_z.tolist() == [0.5] * 4
+    assert batch.seat.tolist() == [0] * 4
+    assert not batch.log_pb.any()
+
+
+def test_only_logp_and_log_z_are_leaves_with_gradient() -> None:
+    policy = TinyPolicy(TEXTS)
+    batch = collate(policy, PLAYS, log_return, reference=policy, log_z=ProblemLogZ([p.key for p in PROBLEMS]))
+    assert batch.logp_ref is not None
+    assert batch.log_z is not None
+    for leaf in (batch.logp, batch.log_z):
+        assert leaf.is_leaf
+        assert leaf.requires_grad
+    assert not batch.logp_ref.requires_grad
+    assert not batch.logp_old.requires_grad
+    assert batch.logp_old.data_ptr() != batch.logp.data_ptr()
+
+
+def test_tokens_are_kept_as_sampled_and_encoded_where_missing() -> None:
+    policy = TinyPolicy(TEXTS)
+    odd = replace(PLAYS[1], steps=(replace(PLAYS[1].steps[0], proposal=Proposal("b", None, (2, 2, 0))),))
+    filled = with_tokens(policy, [odd, PLAYS[0]])
+    assert filled[0] is odd
+    assert [step.proposal.tokens for step in filled[1].steps] == [(1, 2, 0), (0,)]
+    assert filled[1].actions == PLAYS[0].actions
+
+
+def test_log_return_is_the_log_of_the_seat_with_a_floor() -> None:
+    play = replace(PLAYS[0], verdict=replace(ACCEPTED, returns=(0.5, 1e-9, 2.0)))
+    assert [log_return([play], seat=seat, floor=-7.0).item() for seat in range(3)] == pytest.approx(
+        [math.log(0.5), -7.0, math.log(2.0)]
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_rewards_must_be_finite(value: float) -> None:
+    with pytest.raises(DataError, match=r"t-b.*not finite"):
+        collate(TinyPolicy(TEXTS), PLAYS, lambda plays: torch.tensor([0.0, value, 0.0, 0.0]))
+
+
+def test_what_cannot_be_learned_from_raises() -> None:
+    policy = TinyPolicy(TEXTS)
+    steps = PLAYS[2].steps
+    two_seats = replace(PLAYS[2], steps=(steps[0], replace(steps[1], observation=Observation("t-a/1", seat=1))))
+    for plays, message in (
+        ([], "at least one"),
+        ([*PLAYS, replace(PLAYS[0], verdict=UNKNOWN)], "UNKNOWN"),
+        ([Trajectory(PROBLEMS[0], (), ACCEPTED)], "without an action"),
+        ([two_seats], "seats"),
+    ):
+        with pytest.raises(DataError, match=message):
+            collate(policy, plays, log_return)
+    with pytest.raises(DataError, match="log-rewards of shape"):
+        collate(policy, PLAYS, lambda plays: torch.zeros(3))
+
+
+class Mute(TinyPolicy):
+    def encode(self, action: str) -> tuple[int, ...]:
+        return ()
+
+
+class Wide(TinyPolicy):
+    def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        return torch.zeros(len(trajectories), 99)
+
+
+def test_a_policy_that_breaks_its_contract_raises() -> None:
+    with pytest.raises(DataError, match="no tokens"):
+        collate(Mute(TEXTS), PLAYS, log_return)
+    with pytest.raises(ModelError, match="shape"):
+        collate(Wide(TEXTS), PLAYS, log_return)
+    with pytest.raises(DataError, match="no log Z"):
+        collate(TinyPolicy(TEXTS), PLAYS, log_return, log_z=ProblemLogZ(["other"]))
+    with pytest.raises(ModelError, match="log Z of shape"):
+        collate(TinyPolicy(TEXTS), PLAYS, log_return, log_z=lambda plays: torch.zeros(1))
+
+
+class Half(TinyPolicy):
+    def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        return super().logp(trajectories).bfloat16()
+
+
+def test_half_precision_policies_give_float32() -> None:
+    batch = collate(Half(TEXTS), PLAYS, log_return, reference=TinyPolicy(TEXTS))
+    assert batch.logp_ref is not None
+    assert batch.logp.dtype is batch.logp_ref.dtype is batch.log_reward.dtype is torch.float32
+
+
+def test_a_problem_is_a_group_wherever_it_appears() -> None:
+    plays = [replace(PLAYS[0], problem=Problem(key)) for key in "xyxzy"]
+    assert collate(TinyPolicy(TEXTS), plays, log_return).group.tolist() == [0, 1, 0, 2, 1]
