@@ -1,0 +1,236 @@
+"""Folders of weights: reading, writing, adapters, and the checks that a checkpoint fits what it is loaded into.
+
+The formats are those of transformers and peft (safetensors); beside them lies `surpass.json` with the prompt layout
+and, for adapters, a digest of the base they were trained on. What a model computes is `hf.py`'s.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from surpass.errors import ConfigError, ModelError
+from surpass.models.packing import Pack, likelihood
+
+SIDECAR = "surpass.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How text becomes token rows."""
+
+    separator: str = ""  # between the observation and the action; an encoder needs none
+    max_prompt: int = 900  # tokens, separator included
+    max_new: int = 88  # tokens of an action, end marker included
+
+    def __post_init__(self) -> None:
+        if self.max_prompt < 16 or self.max_new < 1:
+            raise ConfigError(f"Expected max_prompt >= 16 and max_new >= 1, found {self}.")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """Low-rank adapters on all linear layers (rank-stabilised scaling); the base is frozen and shared by copies."""
+
+    rank: int = 16
+    alpha: int = 32
+    seed: int = 0  # of the adapters' random half
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how precisely a network computes."""
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32  # of the weights: float32 or bfloat16
+    autocast: torch.dtype | None = None  # of matrix products
+    micro_tokens: int = 8192  # padded tokens of one forward pass
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (torch.float32, torch.bfloat16):  # float16 would need loss scaling, which nothing does
+            raise ConfigError(f"Expected weights in float32 or bfloat16, found {self.dtype}.")
+
+
+CPU = Placement()
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What adapters sit on."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A network and the tokenizer whose ids it speaks; `adapter` wraps the same network where LoRA is on it."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    adapter: PeftModel | None = None
+    base: Base | None = None
+
+    def copied(self, shared: dict[int, torch.nn.Parameter]) -> Weights:
+        """Return a copy in which the parameters `shared`, by id, are the same tensors."""
+        if self.adapter is None:
+            return Weights(copy.deepcopy(self.network, dict(shared)), self.tokenizer)
+        adapter = copy.deepcopy(self.adapter, dict(shared))
+        return Weights(_under(adapter), self.tokenizer, adapter, self.base)
+
+
+def read(path: str, *, lora: LoraSpec | None, dtype: torch.dtype, base: str | None) -> tuple[Weights, Layout]:
+    """Return the weights in a folder or under a hub name, and their layout; `lora` adds fresh adapters."""
+    folder = Path(path)
+    if (path.startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
+        raise ModelError(f"No model at {path}: expected a folder with config.json or adapter_config.json.")
+    adapted = folder / "adapter_config.json"
+    sidecar = json.loads((folder / SIDECAR).read_text()) if (folder / SIDECAR).is_file() else {}
+    if adapted.is_file() and lora is not None:
+        raise ModelError(f"{path} already holds adapters: load it without `lora` to train them on.")
+    origin = (base or json.loads(adapted.read_text())["base_model_name_or_path"]) if adapted.is_file() else path
+    network = _network(origin, dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"No usable tokenizer in {path}: {_first_line(error)}") from error
+    weights = Weights(network, tokenizer)
+    if adapted.is_file():
+        weights = _with_saved_adapter(weights, path, Base(origin, digest(network)), sidecar.get("base_digest"))
+    elif lora is not None:
+        weights = _with_fresh_adapter(weights, lora, origin)
+    layout = Layout(**sidecar["layout"]) if "layout" in sidecar else _default_layout(network)
+    probe(network, tokenizer)
+    return weights, layout
+
+
+def write(path: str | Path, weights: Weights, layout: Layout) -> None:
+    """Write weights, tokenizer and layout into a folder, which is made."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    (weights.adapter or weights.network).save_pretrained(str(folder))
+    weights.tokenizer.save_pretrained(folder)
+    sidecar = {"layout": asdict(layout), "base_digest": weights.base.digest if weights.base else None}
+    (folder / SIDECAR).write_text(json.dumps(sidecar, indent=2) + "\n")
+
+
+def digest(network: PreTrainedModel) -> str:
+    """Return a fingerprint of names, shapes and some values; equal whether loaded in float32 or bfloat16."""
+    hasher = blake2b(digest_size=16)
+    for name, value in sorted(network.state_dict().items()):
+        sampled = value.flatten()[:256].to("cpu", torch.bfloat16).float()
+        hasher.update(f"{name} {tuple(value.shape)}".encode() + sampled.numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def check_fit(weights: Weights, layout: Layout) -> None:
+    """Raise ModelError where tokenizer, layout and network do not fit each other."""
+    rows = _embedded(weights.network)
+    if len(weights.tokenizer) > rows:
+        raise ModelError(
+            f"The tokenizer has {len(weights.tokenizer)} tokens but the network embeds {rows}: "
+            "they belong to different checkpoints."
+        )
+    positions = weights.network.config.to_dict().get("max_position_embeddings")
+    if positions is not None and layout.max_prompt + layout.max_new > positions:
+        raise ModelError(
+            f"A prompt of {layout.max_prompt} and an action of {layout.max_new} tokens exceed the network's "
+            f"{positions} positions: pass a smaller `layout`."
+        )
+
+
+@torch.no_grad()
+def probe(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError unless actions that share a prompt leave each other alone, as `packing.py` assumes.
+
+    Networks whose memory ignores the attention mask (state-space layers) or that do not take positions fail here.
+    """
+    pad = tokenizer.pad_token_id or 0
+    ids = list(range(_embedded(network)))[-12:]
+    prompt, actions = tuple(ids[:5]), (tuple(ids[5:8]), tuple(ids[8:]))
+    packs = [Pack(prompt, actions), Pack(prompt[1:], actions[:1])]
+    together = likelihood(network, packs, pad=pad, dtype=network.dtype)[0]
+    apart = [likelihood(network, [Pack(prompt, (one,))], pad=pad, dtype=network.dtype)[0][0] for one in actions]
+    error = max(float((a - b).abs().max()) for a, b in zip(together, apart, strict=True))
+    if error > (1e-3 if network.dtype is torch.float32 else 0.3):
+        raise ModelError(
+            f"{type(network).__name__} does not keep packed actions apart (log-probabilities differ by {error:.2g}): "
+            "expected a decoder with plain attention and explicit positions, or an encoder-decoder."
+        )
+
+
+def _embedded(network: PreTrainedModel) -> int:
+    embeddings = network.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Embedding)
+    return embeddings.num_embeddings
+
+
+def _network(origin: str, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        config = AutoConfig.from_pretrained(origin)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        loaded = kind.from_pretrained(origin, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelError(f"Cannot load a language model from {origin}: {_first_line(error)}") from error
+    network: PreTrainedModel
+    network, info = loaded  # type: ignore[misc]  # the library types only the answer without loading info
+    for trouble in ("missing_keys", "mismatched_keys"):
+        if info[trouble]:
+            first = sorted(map(str, info[trouble]))[0]
+            raise ModelError(
+                f"{origin} does not fit {type(network).__name__}: {len(info[trouble])} {trouble}, {first}."
+            )
+    return network
+
+
+def _with_fresh_adapter(weights: Weights, spec: LoraSpec, origin: str) -> Weights:
+    base = Base(str(Path(origin).resolve()) if Path(origin).is_dir() else origin, digest(weights.network))
+    weights.network.name_or_path = base.path  # peft writes this into the adapter's folder
+    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules="all-linear", use_rslora=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        adapter = get_peft_model(weights.network, config)
+    return Weights(_under(adapter), weights.tokenizer, adapter, base)
+
+
+def _with_saved_adapter(weights: Weights, path: str, base: Base, expected: str | None) -> Weights:
+    if expected is not None and expected != base.digest:
+        raise ModelError(
+            f"The adapters in {path} were trained on another base than {base.path}: pass the right `base`."
+        )
+    try:
+        adapter = PeftModel.from_pretrained(weights.network, path, is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"The adapters in {path} do not fit {base.path}: {_first_line(error)}") from error
+    return Weights(_under(adapter), weights.tokenizer, adapter, base)
+
+
+def _under(adapter: PeftModel) -> PreTrainedModel:
+    """Return the network that holds the adapters: calling it runs them, without peft's wrapper around."""
+    network = adapter.get_base_model()
+    assert isinstance(network, PreTrainedModel)
+    return network
+
+
+def _default_layout(network: PreTrainedModel) -> Layout:
+    separator = "" if network.config.is_encoder_decoder else "\n"
+    positions = network.config.to_dict().get("max_position_embeddings") or 10**9
+    return Layout(separator, max_prompt=max(16, min(900, positions - 88)))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
