@@ -46,7 +46,11 @@ class Exhausted(Exception):  # noqa: N818
 
 
 class ProcessDied(Exception):  # noqa: N818
-    """The process ended, or was killed at its deadline; nothing of its state is left."""
+    """The process ended; nothing of its state is left."""
+
+
+class DeadlinePassed(ProcessDied):
+    """The process was killed: it did not answer in time, or answered without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Limits:
 
     memory: int = 4 << 30  # bytes of address space
     cpu: int = 24 * 3600  # seconds over the life of the process
-    call: float = 60.0  # wall-clock seconds one call may take before the process is killed
+    call: float = 600.0  # wall-clock seconds one call may take before the process is killed
 
 
 @lru_cache(maxsize=1)
@@ -126,6 +130,7 @@ class Toplevel:
         self, top: str = "Top", options: Sequence[str] = (), limits: Limits = Limits(), *, noinit: bool = False
     ) -> None:
         self.limits = limits
+        self.patience = limits.call  # seconds; may be set before any call
         self.tip = ROOT
         self._scratch = tempfile.mkdtemp(prefix="surpass-rocq-")  # `lia` and others write caches where they stand
         self._buffer = bytearray()
@@ -199,14 +204,14 @@ class Toplevel:
     def query(self, text: str) -> list[str]:
         """Run a query (`Print Assumptions x.`) at the tip and return its messages; the tip stays. Raises CommandFailed.
 
-        Messages are the notices of this query alone, answered after it was sent: what tactics printed before is not here.
+        Messages are the notices of this query alone, asked after all tactics ran: what those printed is not here.
         """
         answer = self._call(
             f'<call val="Query"><pair><route_id val="1"/><pair><string>{escape(text)}</string>'
             f'<state_id val="{self.tip}"/></pair></pair></call>'
         )
         messages = [element for element in answer if element.tag == "feedback" and element.get("route") == "1"]
-        found = [(level.get("val"), _line(text)) for e in messages for level, text in _message(e)]
+        found = [(level.get("val"), "".join(text.itertext())) for e in messages for level, text in _message(e)]
         for level, message in found:
             if level == "error":
                 raise CommandFailed(message)
@@ -261,7 +266,7 @@ class Toplevel:
 
     def _answer(self) -> ElementTree.Element:
         """Return the feedback and the value of one call, as the children of one element."""
-        raw = self._read(time.monotonic() + self.limits.call)
+        raw = self._read(time.monotonic() + self.patience)
         answer = _parsed(raw)
         if answer[-1].get("val") == "fail":
             message = _line(answer[-1].find("richpp"))
@@ -275,10 +280,14 @@ class Toplevel:
             seen = len(buffer)
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             chunk = os.read(pipe, _CHUNK) if ready else b""
-            if not chunk or seen > _LARGEST:
-                reason = "ended" if ready and not chunk else "was killed at its deadline or answer limit"
+            if not ready or seen > _LARGEST:
                 self.close()
-                raise ProcessDied(f"the prover {reason} (status {self._process.returncode})")
+                raise DeadlinePassed(
+                    f"the prover was killed after {self.patience:g} s or {_LARGEST >> 20} MB of answer"
+                )
+            if not chunk:
+                self.close()
+                raise ProcessDied(f"the prover ended with status {self._process.returncode}")
             buffer += chunk
         end += len(b"</value>")
         raw = bytes(buffer[:end])

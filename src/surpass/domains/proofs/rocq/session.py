@@ -1,0 +1,341 @@
+"""Live provers standing at lemmas: one process for each source file, kept while it is useful.
+
+A session replays its file, with the real proofs, up to the lemma asked for; moving to an earlier lemma is one `Edit_at`
+(1-2 ms), to a later one a replay of what lies between. At a lemma it holds the path of tactics that leads to the
+prover's tip, so a neighbouring state costs the tactics that differ. All of this is cache: a session that is closed,
+killed or evicted is built again from the file, the place and the tactics, which the caller's state carries.
+
+Not here: which tactics are permitted (`rules`) and what makes a verdict (`domain`, `trust`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from surpass.core import Problem
+from surpass.domains.proofs.rocq.protocol import (
+    ROOT,
+    CommandFailed,
+    DeadlinePassed,
+    Exhausted,
+    Goals,
+    Limits,
+    ProcessDied,
+    Toplevel,
+)
+from surpass.domains.proofs.rocq.sentences import split
+from surpass.errors import DataError, VerifierError
+
+_MEMORY_EVERY = 64  # runs between two looks at the memory of a process
+_QUARANTINE = 10_000  # actions remembered as deadly
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as the prover is to read it."""
+
+    file: str
+    top: str  # logical name
+    noinit: bool = False
+    options: tuple[str, ...] = ()  # load path arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a lemma stands: nothing of the file from `position` on is known to the prover there."""
+
+    source: Source
+    position: int  # index of the statement among the file's sentences
+    pose: tuple[str, ...]  # the statement, and `Proof.` in whatever form the file has it
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """Read the place from the data of a problem. Raises DataError where a field is missing."""
+        data = problem.data
+        try:
+            source = Source(str(data["file"]), str(data["top"]), bool(data["noinit"]), tuple(data["options"]))
+            pose = (str(data["statement"]), str(data.get("opening", "")))
+            return cls(source, int(data["position"]), tuple(filter(None, pose)))
+        except KeyError as error:
+            raise DataError(
+                f"problem {problem.key}: expected data[{error}] (see rocq/README.md), found {sorted(data)}; "
+                "extract the corpus again"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """Limits of a pool and of each tactic."""
+
+    timeout: int = 5  # seconds that Rocq gives each tactic, and Qed
+    grace: float = 5.0  # seconds beyond `timeout` before the process is killed
+    processes: int = 8  # alive at once
+    memory: int = 6 << 30  # resident bytes of all processes together, above which the least recently used ones end
+    resident: int = 2 << 30  # resident bytes of one process, above which it starts anew
+    limits: Limits = field(default_factory=Limits)  # of each process; `limits.call` bounds the replay up to a lemma
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one tactic: goals where it ran, else a message; `exhausted` where it was resources that ended it."""
+
+    goals: Goals | None
+    message: str = ""
+    exhausted: bool = False
+
+
+@lru_cache(maxsize=64)
+def sentences(file: str) -> tuple[str, ...]:
+    """Return the sentences of a source file. Raises DataError where it cannot be read."""
+    try:
+        return tuple(sentence.text for sentence in split(Path(file).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"expected Rocq source in {file}, found {error}; extract the corpus again") from error
+
+
+def check_statement(place: Place) -> None:
+    """Raise DataError unless the file states at `place` what the place says it does."""
+    found = sentences(place.source.file)[place.position : place.position + 1]
+    if found != place.pose[:1]:
+        raise DataError(
+            f"expected {place.pose[0]!r} as sentence {place.position} of {place.source.file}, found {found}: "
+            "the file has changed; extract the corpus again"
+        )
+
+
+class Session:
+    """One file in one process, which starts when first needed and again after it ended."""
+
+    def __init__(self, source: Source, options: SessionOptions = SessionOptions()) -> None:
+        self.source = source
+        self._options = options
+        self._top: Toplevel | None = None
+        self._marks = [ROOT]  # _marks[k] is the state after the first k sentences of the file
+        self._place: Place | None = None  # the lemma posed after the last mark
+        self._path: list[tuple[str, int]] = []  # sentences after the lemma was posed, and the states they led to
+        self._base = ROOT  # the state in which the lemma is posed
+        self._runs = 0
+        self._posed = Goals(())
+
+    @property
+    def memory(self) -> int:
+        return self._top.memory() if self._top else 0
+
+    def close(self) -> None:
+        """End the process; the next call starts another."""
+        if self._top is not None:
+            self._top.close()
+        self._top, self._marks, self._place, self._path = None, [ROOT], None, []
+
+    def goals(self, place: Place) -> Goals:
+        """Pose the lemma and return its initial goals. Raises ProcessDied, VerifierError."""
+        self._pose(place)
+        return self._posed
+
+    def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
+        """Run one sentence in the state that `path` leads to; the session stays there or one further.
+
+        Raises ProcessDied where the process ended (the session is then closed), Exhausted where `path` did not run as
+        it did before, VerifierError where the file cannot be replayed.
+        """
+        top = self._reach(place, path)
+        top.patience = self._options.timeout + self._options.grace
+        try:
+            goals = top.run(sentence)
+        except CommandFailed as failed:
+            return Outcome(None, str(failed))
+        except Exhausted as exhausted:
+            return Outcome(None, str(exhausted), exhausted=True)
+        except ProcessDied:
+            self.close()
+            raise
+        self._path.append((sentence, top.tip))
+        self._watch()
+        return Outcome(goals, "" if goals else "the sentence left the proof")
+
+    def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
+        """Run `Qed.` after `path`, ask for the assumptions of `name`, and undo both. Raises like `run`."""
+        outcome = self.run(place, path, "Qed.")
+        if outcome.message != "the sentence left the proof":
+            return outcome, []
+        top = self._reach(place, [*path, "Qed."])
+        try:
+            top.patience = self._options.limits.call
+            return Outcome(None), top.query(f"Print Assumptions {name}.")
+        except CommandFailed as failed:
+            return Outcome(None, f"Print Assumptions: {failed}"), []
+        except Exhausted as exhausted:
+            return Outcome(None, str(exhausted), exhausted=True), []
+        except ProcessDied:
+            self.close()
+            raise
+        finally:
+            if self._top is not None:
+                self._back(len(path))
+
+    def _reach(self, place: Place, path: Sequence[str]) -> Toplevel:
+        """Make `path` the path to the tip: go back to where they part, and replay the rest."""
+        top = self._pose(place)
+        shared = 0
+        for (sentence, _), wanted in zip(self._path, path, strict=False):
+            if sentence != wanted:
+                break
+            shared += 1
+        self._back(shared)
+        top.patience = self._options.timeout + self._options.grace
+        for sentence in path[shared:]:
+            try:
+                top.run(sentence)
+            except CommandFailed as error:  # it ran before, from the same state: it must depend on time
+                raise Exhausted(f"replay of {sentence!r}: {error}") from error
+            except ProcessDied:
+                self.close()
+                raise
+            self._path.append((sentence, top.tip))
+        return top
+
+    def _back(self, length: int) -> None:
+        if length == len(self._path) and self._tip() == self._live().tip:
+            return
+        del self._path[length:]
+        self._live().edit_at(self._tip())
+
+    def _tip(self) -> int:
+        return self._path[-1][1] if self._path else self._base
+
+    def _pose(self, place: Place) -> Toplevel:
+        if self._top is not None and place == self._place:
+            return self._top
+        check_statement(place)
+        try:
+            top = self._seek(place)
+            top.patience = self._options.timeout + self._options.grace
+            top.add(f"Set Default Timeout {self._options.timeout}.")
+            found: Goals | None = None
+            for sentence in place.pose:
+                found = top.run(sentence)
+        except ProcessDied:
+            self.close()
+            raise
+        except (CommandFailed, Exhausted) as error:
+            self.close()
+            raise VerifierError(
+                f"expected to replay {self.source.file} up to {place.pose[0]!r}, found: {error}; "
+                "was the corpus extracted with this version of Rocq?"
+            ) from error
+        if found is None:
+            raise VerifierError(f"expected {place.pose[0]!r} of {self.source.file} to open a proof; it opened none")
+        self._posed, self._place, self._base, self._path = found, place, top.tip, []
+        return top
+
+    def _seek(self, place: Place) -> Toplevel:
+        """Bring the tip to the place, forwards or backwards."""
+        top = self._live()
+        top.patience = self._options.limits.call
+        self._place = None
+        del self._marks[place.position + 1 :]
+        if top.tip != self._marks[-1]:
+            top.edit_at(self._marks[-1])
+        for sentence in sentences(self.source.file)[len(self._marks) - 1 : place.position]:
+            self._marks.append(top.add(sentence))
+        top.goals()
+        return top
+
+    def _live(self) -> Toplevel:
+        if self._top is None:
+            self._top = Toplevel(self.source.top, self.source.options, self._options.limits, noinit=self.source.noinit)
+        return self._top
+
+    def _watch(self) -> None:
+        self._runs += 1
+        if self._runs % _MEMORY_EVERY == 0 and self.memory > self._options.resident:
+            self.close()
+
+
+class Pool:
+    """The sessions of one worker, least recently used first. A context manager; starts nothing by itself."""
+
+    def __init__(self, options: SessionOptions = SessionOptions()) -> None:
+        self.options = options
+        self._sessions: OrderedDict[Source, Session] = OrderedDict()
+        self._deadly: OrderedDict[tuple[Place, tuple[str, ...], str], str] = OrderedDict()
+        self.restarts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def goals(self, place: Place) -> Goals:
+        """Return the initial goals of the lemma at `place`. Raises VerifierError."""
+        try:
+            return self._session(place.source).goals(place)
+        except ProcessDied as died:
+            raise VerifierError(f"{place.source.file}: {died} while it replayed the file; raise the limits") from died
+
+    def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
+        """Run one sentence after `path`; a process that ends is replaced, and the sentence tried once more.
+
+        A sentence that ended two processes, or one at its deadline, is exhausted now and whenever it is asked again.
+        """
+        return self._insist(place, tuple(path), sentence)[0]
+
+    def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
+        """Run `Qed.` after `path` and return the messages of `Print Assumptions name` too; both are undone."""
+        return self._insist(place, tuple(path), "Qed.", name)
+
+    def _insist(self, place: Place, path: tuple[str, ...], sentence: str, name: str = "") -> tuple[Outcome, list[str]]:
+        key = (place, path, sentence)
+        reason = self._deadly.get(key)
+        for trial in range(0 if reason else 2):
+            session = self._session(place.source)
+            try:
+                session.goals(place)
+            except ProcessDied as died:
+                self.restarts += 1
+                if trial:
+                    raise VerifierError(f"{place.source.file}: {died} while the file was replayed, twice") from died
+                continue
+            try:
+                return session.finish(place, path, name) if name else (session.run(place, path, sentence), [])
+            except Exhausted as exhausted:
+                return Outcome(None, str(exhausted), exhausted=True), []
+            except ProcessDied as died:
+                self.restarts += 1
+                reason = str(died)
+                if isinstance(died, DeadlinePassed):
+                    break
+        reason = reason or "the prover ended"
+        self._deadly[key] = reason
+        if len(self._deadly) > _QUARANTINE:
+            self._deadly.popitem(last=False)
+        return Outcome(None, reason, exhausted=True), []
+
+    def _session(self, source: Source) -> Session:
+        session = self._sessions.pop(source, None)
+        if session is None:
+            self._make_room()
+            session = Session(source, self.options)
+        self._sessions[source] = session
+        return session
+
+    def _make_room(self) -> None:
+        used = sum(session.memory for session in self._sessions.values())
+        while self._sessions and (len(self._sessions) >= self.options.processes or used > self.options.memory):
+            _, oldest = self._sessions.popitem(last=False)
+            used -= oldest.memory
+            oldest.close()

@@ -1,0 +1,23 @@
+"""How a proof state is written for a language model; every proof domain uses this one layout.
+
+premises:          only where there are any: names, or names with statements, one on each line
+initial state:     the goals before the first tactic
+tactics:           those applied so far, one on each line
+current state:     the goals now
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def render(initial: str, tactics: Sequence[str], current: str, premises: Sequence[str] = ()) -> str:
+    r"""Return the observation text of a proof state; each label stands on a line of its own.
+
+    >>> render("|- A -> A", ["intro a."], "a : A\n|- A")
+    'initial state:\n|- A -> A\ntactics:\nintro a.\ncurrent state:\na : A\n|- A\n'
+    """
+    blocks = [("initial state", (initial,)), ("tactics", tuple(tactics)), ("current state", (current,))]
+    if premises:
+        blocks.insert(0, ("premises", tuple(premises)))
+    return "".join(f"{label}:\n" + "".join(f"{line}\n" for line in lines) for label, lines in blocks)
