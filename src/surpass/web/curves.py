@@ -41,7 +41,7 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_ticks:
-        if x_low <= tick <= x_high:
+        if x_low <= tick <= x_high - 0.08 * (x_high - x_low):  # room for the word `step`
             x, _ = place(tick, y_low)
             marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 11}" text-anchor="middle">{tick:g}</text>')
     for arm, seeds in lines.items():
@@ -49,8 +49,9 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
         if len(seeds) > 1:
             marks += [_line(points, place, f"seed {colour}", f"{arm}, seed {seed}") for seed, points in seeds.items()]
         marks.append(_line(mean(seeds.values()), place, f"mean {colour}", arm))
+    label = escape(title.replace("_", " "))
+    marks.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 11}" text-anchor="end">step</text>')
     body = "".join(marks)
-    label = escape(title)
     return (
         f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{label} by training step">{body}</svg></figure>'
@@ -69,19 +70,20 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     >>> ticks(0.03, 0.94)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    if high <= low:
-        width = abs(low) or 1.0
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * size, 1e-12):  # flat, or as good as: below that, ticks could not be told apart
+        width = size if size > 1e-9 else 1.0
         low, high = low - width / 2, high + width / 2
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power >= rough * 0.9)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def thinned(points: Points) -> Points:
     """Return at most `POINTS` finite points by step: means of equal runs of neighbours where there are more."""
-    finite = sorted(point for point in points if all(map(math.isfinite, point)))
+    finite = sorted(point for point in points if all(abs(value) < 1e100 for value in point))  # NaN is not below
     size = math.ceil(len(finite) / POINTS)
     runs = (finite[start : start + size] for start in range(0, len(finite), size or 1))
     return [(sum(x for x, _ in run) / len(run), sum(y for _, y in run) / len(run)) for run in runs]

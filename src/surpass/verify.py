@@ -1,0 +1,85 @@
+"""Checking the stored successes of a run again, from their records alone.
+
+A record is a problem and the actions; nothing else of it is believed, least of all its verdict. Its evidence names
+the checker, and that checker judges once more, started fresh, without the states, caches and processes of a run.
+Records that were not accepted are not looked at: an UNKNOWN may well be solvable, and claims nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surpass.core import Status, Trajectory, Verdict, replay
+from surpass.errors import DataError
+from surpass.store import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of one stored success."""
+
+    problem: str
+    actions: tuple[str, ...]
+    verdict: Verdict
+
+    @property
+    def stands(self) -> bool:
+        return self.verdict.status is Status.ACCEPTED
+
+
+def verify_run(folder: Path) -> list[Check]:
+    """Check every distinct success stored in a run folder or in its parts, grouped by checker.
+
+    Raises DataError where there is no record, or one names a checker that is not known here.
+    """
+    Run.open(folder)
+    found: dict[str, dict[tuple[str, str, tuple[str, ...]], Trajectory]] = {}
+    for part in parts(folder):
+        for trajectory in part.trajectories():
+            if trajectory.solved:
+                identity = (trajectory.problem.key, repr(trajectory.problem.data), trajectory.actions)
+                found.setdefault(checker(trajectory), {}).setdefault(identity, trajectory)
+    checks = []
+    for name, distinct in found.items():
+        kept = list(distinct.values())
+        verdicts = CHECKERS[name](kept)
+        checks += [Check(one.problem.key, one.actions, said) for one, said in zip(kept, verdicts, strict=True)]
+    return checks
+
+
+def parts(folder: Path) -> list[Run]:
+    """Return a run and the runs inside it, by path: every folder that keeps a record. Raises DataError for none."""
+    names = ("metrics.jsonl", "trajectories.jsonl")
+    found = sorted({path.parent for name in names for path in folder.rglob(name)})
+    if not found:
+        raise DataError(f"expected {' or '.join(names)} in {folder} or below, found neither; give the folder of a run")
+    return [Run(path) for path in found]
+
+
+def checker(trajectory: Trajectory) -> str:
+    """Return the name of the checker that accepted a trajectory: the first word of the evidence, in lower case."""
+    name = (trajectory.verdict.evidence.split() or [""])[0].strip(";,:").lower()
+    if name not in CHECKERS:
+        evidence = trajectory.verdict.evidence
+        known = ", ".join(CHECKERS)
+        raise DataError(f"{trajectory.problem.key}: expected evidence naming one of {known}, found {evidence!r}")
+    return name
+
+
+def in_kernel(trajectories: Sequence[Trajectory]) -> list[Verdict]:
+    """Return what the embedded kernel says of proofs, spelled freely: the rules decide, not the canonical spelling."""
+    from surpass.domains.proofs.kernel.domain import Kernel
+
+    return [replay(Kernel(canonical=False), one.problem, one.actions).verdict for one in trajectories]
+
+
+def in_rocq(trajectories: Sequence[Trajectory]) -> list[Verdict]:
+    """Return what fresh processes of Rocq say of whole scripts, one process for each source file."""
+    from surpass.domains.proofs.rocq.trust import recheck
+
+    return recheck(trajectories)
+
+
+CHECKERS: Mapping[str, Callable[[Sequence[Trajectory]], list[Verdict]]] = {"kernel": in_kernel, "rocq": in_rocq}

@@ -1,0 +1,196 @@
+"""The command line: exit codes, one message for each kind of trouble, and what a run is started with.
+
+This module is also the experiment that it runs: `Config`, `PRESETS` and `main`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from surpass import cli
+from surpass.errors import ConfigError, DataError
+from surpass.experiments import EXPERIMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A toy."""
+
+    steps: int = 3  # how many
+    arms: tuple[str, ...] = ("base", "gfn")  # which
+    corpus: Path | None = None  # where
+    fail: str = ""  # how to end
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError(f"expected steps >= 0, found {self.steps}")
+
+
+PRESETS = {"tiny": Config(1), "small": Config()}
+
+
+def main(config: Config, *, out: Path | None, resume: Path | None) -> Path:
+    folder = out or resume
+    assert folder is not None
+    troubles = {"interrupt": KeyboardInterrupt(), "data": DataError("no <b>such</b> [bold]split"), "bug": KeyError("x")}
+    if config.fail:
+        raise troubles[config.fail]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(asdict(config), default=str))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(EXPERIMENTS, "toy", __name__)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SURPASS_TRACEBACK", raising=False)
+
+
+def stored(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "config.json").read_text()))
+
+
+def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from surpass import cli; assert cli.main(['--help']) == 0; "
+        "print(sorted({'torch', 'transformers', 'numpy', 'plotly'} & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    taken = time.perf_counter() - start
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(command.split()[0] in done.stdout for command in cli.COMMANDS)
+    assert taken < (3 if "PYTEST_XDIST_WORKER" in os.environ else 1.5)  # 0.3 s on an idle machine
+
+
+def test_a_run_takes_its_preset_then_its_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--preset", "tiny", "--arms", "sft", "--out", str(tmp_path / "r")]
+    assert cli.main(["run", "toy", *flags]) == 0
+    assert stored(tmp_path / "r") == {"steps": 1, "arms": ["sft"], "corpus": None, "fail": ""}
+    assert str(tmp_path / "r") in capsys.readouterr().out
+
+
+def test_the_default_preset_and_folder(tmp_path: Path) -> None:
+    assert cli.main(["run", "toy", "--steps=7"]) == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("toy-small-")
+    assert stored(folder)["steps"] == 7
+
+
+def test_help_shows_the_values_of_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", "toy", "--preset=tiny", "--help"])
+    assert stopped.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "how many (default: 1)" in told
+    assert "--resume" in told
+
+
+def test_resume_keeps_the_configuration_of_the_run(tmp_path: Path) -> None:
+    first = tmp_path / "r"
+    chosen = ["--steps", "5", "--arms", "a", "b", "--corpus", "some/where"]
+    assert cli.main(["run", "toy", *chosen, "--out", str(first)]) == 0
+    before = stored(first)
+    experiment = sys.modules[__name__]
+    _, config = cli.parse_run("toy", experiment, ["--resume", str(first)])
+    assert config == Config(5, ("a", "b"), Path("some/where"))
+    assert cli.main(["run", "toy", "--resume", str(first)]) == 0
+    assert stored(first) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["rum"], "did you mean 'run'?"),
+        (["proofs", "extrat"], "did you mean 'proofs extract'?"),
+        (["run", "toi"], "did you mean 'toy'?"),
+        (["run", "toy", "--preset", "tyni"], "did you mean 'tiny'?"),
+        (["run", "toy", "--preset"], "--preset"),
+        (["run", "toy", "--steps", "-1"], "expected steps >= 0, found -1; see surpass run toy --help"),
+        (["run", "toy", "--resume", "nowhere"], "nowhere"),
+        (["run", "toy", "--fail", "data"], "no <b>such</b> [bold]split"),
+        (["verify", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("surpass: ")
+    assert told in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [["run", "toy", "--stesp", "3"], ["run", "toy", "--steps", "x"], ["report"]])
+def test_bad_flags_are_explained_with_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    told = capsys.readouterr()
+    assert "--steps" in told.out + told.err or arguments == ["report"]
+    assert "--help" in told.out + told.err
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "precious").write_text("mine")
+    assert cli.main(["run", "toy", "--out", "r"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["precious"]
+    assert cli.main(["run", "toy", "--out", "r", "--resume", "r"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"steps": 3}', '{"steps": "x", "arms": [], "corpus": null, "fail": 1}']
+)
+def test_a_corrupt_run_folder_is_not_resumed(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "config.json").write_text(text)
+    assert cli.main(["run", "toy", "--resume", "r"]) == 2
+    assert "config.json" in capsys.readouterr().err
+    assert (tmp_path / "r" / "config.json").read_text() == text
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "toy", "--fail", "interrupt", "--out", "r"]) == 130
+    assert "surpass run toy --resume r" in capsys.readouterr().err
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cli.main(["run", "toy", "--fail", "bug"]) == 1
+    error = capsys.readouterr().err
+    assert "KeyError" in error
+    assert "Traceback" not in error
+    [log] = tmp_path.glob("surpass-*.txt")
+    assert str(log) in error
+    assert "Traceback" in log.read_text()
+    monkeypatch.setenv("SURPASS_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        cli.main(["run", "toy", "--fail", "bug"])
+
+
+def test_unknown_names_what_there_is() -> None:
+    assert cli.unknown("thing", "zzz", ["a", "b"]) == "unknown thing 'zzz'. There are: a, b"
+    with pytest.raises(ConfigError, match="unknown command"):
+        cli.choose(["zzz", "--help"])
+
+
+def test_a_closed_pipe_is_no_trouble() -> None:
+    command = f"{sys.executable} -m surpass.cli doctor --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "["
+    assert done.stderr == ""

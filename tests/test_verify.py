@@ -1,0 +1,62 @@
+"""Stored successes are believed only after another look: a record that lies is found out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.runs import make_run
+
+from surpass import cli
+from surpass.errors import DataError
+from surpass.store import Run
+from surpass.verify import parts, verify_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run", problems=4, steps=1)
+
+
+def spoil(folder: Path, change: dict[str, str]) -> None:
+    """Change the first success of a run on disk."""
+    path = folder / "arms" / "gfn-0" / "trajectories.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    row = next(row for row in rows if row["verdict"]["status"] == "accepted")
+    row["problem"]["data"].update({key: value for key, value in change.items() if key == "statement"})
+    row["steps"][-1].update({key: value for key, value in change.items() if key == "action"})
+    row["verdict"].update({key: value for key, value in change.items() if key == "evidence"})
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+
+
+def test_true_records_stand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = {(play.problem.key, play.actions) for part in parts(folder) for play in part.trajectories() if play.solved}
+    checks = verify_run(folder)
+    assert {(check.problem, check.actions) for check in checks} == stored
+    assert len(checks) == len(stored) >= 2
+    assert all(check.stands for check in checks)
+    assert cli.main(["verify", str(folder)]) == 0
+    assert f"{len(checks)} of {len(checks)} stored successes stand" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [{"action": "exact h9"}, {"statement": "A"}, {"action": "admit"}])
+def test_a_record_that_lies_falls(folder: Path, change: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(folder, change)
+    checks = verify_run(folder)
+    assert sum(not check.stands for check in checks) == 1
+    assert cli.main(["verify", str(folder)]) == 1
+    assert f"{len(checks) - 1} of {len(checks)}" in capsys.readouterr().out
+
+
+def test_a_checker_that_is_not_known_is_said(folder: Path) -> None:
+    spoil(folder, {"evidence": "my word; T3"})
+    with pytest.raises(DataError, match="expected evidence naming one of kernel, rocq, found 'my word; T3'"):
+        verify_run(folder)
+
+
+def test_a_run_without_records_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="folder of a run"):
+        verify_run(Run.create(tmp_path / "empty", {}).path)
+    with pytest.raises(DataError):
+        verify_run(tmp_path / "nowhere")
