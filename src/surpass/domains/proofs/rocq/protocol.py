@@ -210,12 +210,10 @@ class Toplevel:
             f'<call val="Query"><pair><route_id val="1"/><pair><string>{escape(text)}</string>'
             f'<state_id val="{self.tip}"/></pair></pair></call>'
         )
-        messages = [element for element in answer if element.tag == "feedback" and element.get("route") == "1"]
-        found = [(level.get("val"), "".join(text.itertext())) for e in messages for level, text in _message(e)]
-        for level, message in found:
-            if level == "error":
-                raise CommandFailed(message)
-        return [message for _, message in found]
+        found = [message for element in answer if element.get("route") == "1" for message in _messages(element)]
+        if failed := [text for level, text in found if level == "error"]:
+            raise CommandFailed(failed[0])
+        return [text for level, text in found if level == "notice"]
 
     def memory(self) -> int:
         """Return the resident memory of the process in bytes, 0 when it is gone."""
@@ -318,9 +316,10 @@ def _line(element: ElementTree.Element | None) -> str:
     return "" if element is None else " ".join("".join(element.itertext()).split())
 
 
-def _message(feedback: ElementTree.Element) -> list[tuple[ElementTree.Element, ElementTree.Element]]:
+def _messages(feedback: ElementTree.Element) -> list[tuple[str, str]]:
+    """Return the level and text of each message, lines kept."""
     return [
-        (level, text)
+        (level.get("val", ""), "".join(text.itertext()))
         for message in feedback.iter("message")
         if (level := message.find("message_level")) is not None and (text := message.find("richpp")) is not None
     ]

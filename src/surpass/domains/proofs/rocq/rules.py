@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from surpass.domains.proofs.rocq.sentences import Sentence, split
 from surpass.errors import DataError
@@ -64,6 +65,7 @@ def refusal(text: str) -> str | None:
 check_action = refusal
 
 
+@lru_cache(maxsize=1 << 14)  # a path is written anew at each step
 def as_sentence(action: str) -> str:
     """Return the sentence that is sent for a permitted action: the tactic in parentheses, selector and dots outside.
 

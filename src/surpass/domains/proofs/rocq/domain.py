@@ -1,0 +1,163 @@
+"""Rocq as a domain: lemmas of an extracted corpus, one tactic sentence an action, the prover as judge.
+
+A state is a value: the problem, the tactics so far, and what the prover answered. The pool of live provers behind it is
+cache. Each action passes `rules` (T0) and the prover (T1); the one that closes the last goal and the last brace is
+followed by `Qed.` and `Print Assumptions` (T2), whose answer the final state carries. Resources that end (time, memory,
+stack, a process that dies twice) give UNKNOWN. Not here: the second opinion of a fresh process (`trust.recheck`, T3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from surpass.core import Observation, Problem, Status, Verdict
+from surpass.domains.proofs.rocq import corpus as corpora
+from surpass.domains.proofs.rocq.protocol import Goals
+from surpass.domains.proofs.rocq.rules import as_sentence, normalise, refusal
+from surpass.domains.proofs.rocq.session import Outcome, Place, Pool, SessionOptions
+from surpass.domains.proofs.rocq.trust import axioms, evidence, excess, open_braces
+from surpass.domains.proofs.text import render
+from surpass.errors import DataError
+
+_RETURNS = {Status.ACCEPTED: (1.0,), Status.REJECTED: (0.0,), Status.UNKNOWN: ()}
+_MESSAGE = 300  # characters of the prover's message kept in the evidence
+
+
+class Filters(TypedDict, total=False):
+    """Which problems of a corpus; the meaning of each is that of `corpus.problems`."""
+
+    by: corpora.By
+    seed: int
+    max_sentences: int | None
+    max_chars: int | None
+    within: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProofState:
+    """One state of one proof."""
+
+    problem: Problem
+    tactics: tuple[str, ...]
+    goals: str  # as shown
+    key: str  # all goals in full, those out of focus too
+    status: Status | None = None  # None while the proof is open
+    evidence: str = ""
+
+
+class Rocq:
+    """The domain. Takes a corpus folder, or problems; provers start when first needed and end with the context.
+
+    `history` puts the initial goals and the tactics so far into the observation, not only the goals.
+    """
+
+    def __init__(
+        self,
+        corpus: Path | str | Sequence[Problem],
+        *,
+        history: bool = True,
+        options: SessionOptions | None = None,
+        **filters: Unpack[Filters],
+    ) -> None:
+        self._corpus = corpus
+        self._history = history
+        self._filters = filters
+        self.pool = Pool(options or SessionOptions())
+        self._posed: set[str] = set()  # problems whose initial goals the prover has confirmed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle as configuration: live provers stay here."""
+        return {**self.__dict__, "pool": self.pool.options, "_posed": set()}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        options = state["pool"]
+        assert isinstance(options, SessionOptions)
+        self.__dict__.update({**state, "pool": Pool(options)})
+
+    def problems(self, split: str) -> Iterable[Problem]:
+        """Return the problems of a split, ordered by file and position; problems given as such are in every split."""
+        if isinstance(self._corpus, (str, Path)):
+            return corpora.problems(self._corpus, split, **self._filters)
+        return list(self._corpus)
+
+    def start(self, problem: Problem) -> ProofState:
+        """Return the initial state, from the record alone: no prover is asked."""
+        goals = str(problem.data["goals"])
+        return ProofState(problem, (), goals, goals)
+
+    def observe(self, state: ProofState) -> Observation:
+        """Return the goals; with history also the initial goals and the tactics."""
+        data = state.problem.data
+        text = state.goals
+        if self._history:
+            text = render(data["goals"], state.tactics, state.goals, data.get("premises", ()))
+        return Observation(text, key=state.key)
+
+    def step(self, state: ProofState, action: str) -> ProofState:
+        """Run one sentence. Raises DataError or VerifierError where the corpus does not fit what is installed."""
+        if state.status is not None:
+            return state
+        tactic = normalise(action)
+        after = replace(state, tactics=(*state.tactics, tactic))
+        if reason := refusal(tactic):
+            return replace(after, status=Status.REJECTED, evidence=evidence("T0", reason))
+        place = Place.of(state.problem)
+        self._confirm(state.problem, place)
+        path = [as_sentence(earlier) for earlier in state.tactics]
+        outcome = self.pool.run(place, path, as_sentence(tactic))
+        if outcome.goals is None:
+            return _ended(after, outcome, "T1")
+        after = replace(after, goals=outcome.goals.text, key=_key(outcome.goals, after.tactics))
+        if outcome.goals.done and not open_braces(after.tactics):
+            return self._finish(after, place, [*path, as_sentence(tactic)])
+        return after
+
+    def verify(self, state: ProofState) -> Verdict | None:
+        """Return the verdict that the final state carries."""
+        return None if state.status is None else Verdict(state.status, _RETURNS[state.status], state.evidence)
+
+    def _confirm(self, problem: Problem, place: Place) -> None:
+        """Raise DataError unless the prover states the problem as the corpus does."""
+        if problem.key in self._posed:
+            return
+        if (found := self.pool.goals(place).text) != problem.data["goals"]:
+            raise DataError(
+                f"problem {problem.key}: expected the goals {problem.data['goals']!r}, the prover states {found!r}; "
+                "extract the corpus again with this version of Rocq"
+            )
+        self._posed.add(problem.key)
+
+    def _finish(self, state: ProofState, place: Place, path: Sequence[str]) -> ProofState:
+        data = state.problem.data
+        outcome, messages = self.pool.finish(place, path, str(data["name"]).rpartition(".")[2])
+        if outcome.message:
+            return _ended(state, outcome, "T2")
+        if extra := excess(axioms(messages), data.get("assumptions", ())):
+            return replace(state, status=Status.REJECTED, evidence=evidence("T2", f"rests on {', '.join(extra)}"))
+        return replace(state, status=Status.ACCEPTED, evidence=evidence("T2"))
+
+
+def _ended(state: ProofState, outcome: Outcome, level: str) -> ProofState:
+    status = Status.UNKNOWN if outcome.exhausted else Status.REJECTED
+    return replace(state, status=status, evidence=evidence(level, outcome.message[:_MESSAGE]))
+
+
+def _key(goals: Goals, tactics: Sequence[str]) -> str:
+    """Return what makes two states of a proof interchangeable: all goals, and the bullets and braces still open.
+
+    Bullets are told apart by the whole path: two states with equal goals under different bullets accept different ones.
+    """
+    marks = "".join(tactic for tactic in tactics if as_sentence(tactic) == tactic)
+    return f"{goals.key}\n\n{marks}" if marks else goals.key
