@@ -63,10 +63,10 @@ class Uniform:
         return [Scored((1 / len(legal),) * len(legal) if legal else (), (0.0,) * self.seats) for legal in legals]
 
     def _row(self, observation: Observation, n: int, seed: int) -> list[Proposal]:
-        actions = observation.legal or self.alphabet
-        if not actions:
+        actions = self.alphabet if observation.legal is None else observation.legal
+        if not actions and observation.legal is None:
             raise ConfigError("Uniform: expected legal actions or an alphabet, found neither; give `alphabet`")
-        drawn = random.Random(seed).choices(range(len(actions)), k=n)
+        drawn = random.Random(seed).choices(range(len(actions)), k=n) if actions else []
         return [Proposal(actions[index], -math.log(len(actions)), (index,)) for index in drawn]
 
 
@@ -87,7 +87,8 @@ class Automaton:
     Each problem is named after the node it starts in, with its shortest solution in its data where it has one.
     `faults` says what happens at an action instead of a move: "crash" kills the process, "hang" never returns, "raise"
     raises VerifierError, "unknown" gives an UNKNOWN verdict. With a folder `once`, a fault happens the first time only
-    (in any process), and the action is a move afterwards. `exact` puts the legal moves into the observation.
+    (in any process), and the action is a move afterwards. `exact` puts the legal moves into the observation, and
+    rejects where there are none.
 
     >>> domain = Automaton({"a": {"go": "b"}}, frozenset({"b"}), {"train": ("a",)})
     >>> domain.verify(domain.step(domain.start(Problem("a")), "go")).status
@@ -150,7 +151,9 @@ class Automaton:
         return None
 
     def _place(self, state: Place, node: str) -> Place:
-        return Place(state.problem, state.path, node, Status.ACCEPTED if node in self.goals else None)
+        stuck = self.exact and not self.moves.get(node)
+        status = Status.ACCEPTED if node in self.goals else Status.REJECTED if stuck else None
+        return Place(state.problem, state.path, node, status)
 
     def _due(self, action: str) -> bool:
         if not self.once:

@@ -180,7 +180,7 @@ class Live(Generic[State]):
         elif self._refusal:
             self.abandon("budget", self._refusal)
         else:
-            self.abandon("silent", "search ended without a trajectory")
+            self.abandon("empty", "search ended without a trajectory")
 
     def _record(self, trajectory: Trajectory) -> None:
         """Keep a trajectory with what its conversation had cost by then; an `end` set by the search stays."""

@@ -33,7 +33,8 @@ import psutil
 from surpass.core import Domain, Lost, Problem, State
 from surpass.errors import ConfigError, VerifierError
 
-CHUNK = 64  # tasks sent at once: enough to stay busy during a model batch, few enough to leave others something
+CHUNK = 32  # tasks sent at once: enough to stay busy during a model batch, few enough to leave others something
+SPLIT = 8  # tasks that wait for one worker before an idle one, which may have to start their group, takes half of them
 OPENING = 300.0  # seconds to spawn a process, import its modules and open the domain
 GRACE = 3.0  # seconds to finish a task and close the domain at the end
 
@@ -151,6 +152,11 @@ class Workers(Generic[State]):
                 worker.queue.clear()
                 for job in worker.sent:
                     job.dropped = True
+                if worker.sent:
+                    with suppress(
+                        BrokenPipeError, ConnectionResetError
+                    ):  # it has died, and will be replaced when next used
+                        worker.pipe.send([])  # a word in between: the worker skips the rest
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -167,7 +173,7 @@ class Workers(Generic[State]):
     def submit(self, task: Task[State], group: str) -> int:
         """Take a task in and return the number that its answer will carry.
 
-        All tasks of a group go to one worker, unless another runs out of work and takes half of what waits there.
+        The tasks of a group go to one worker, until many wait there and another has nothing to do.
         """
         loads = [len(worker.queue) + len(worker.sent) for worker in self._workers]
         home = loads.index(min(loads))
@@ -196,25 +202,23 @@ class Workers(Generic[State]):
             if worker.pipe in heard and not self._read(worker):
                 self._replace(index, "died")
             elif time.monotonic() > self._limit(worker):
-                self._replace(index, f"exceeded the deadline of {self._deadline} s")
+                self._replace(index, f"exceeded {self._deadline if worker.open else OPENING:g} s")
         self._feed()
 
     def _feed(self) -> None:
-        for index, worker in enumerate(self._workers):
-            if not worker.open or worker.sent:
-                continue
+        idle = [worker for worker in self._workers if worker.open and not worker.sent]
+        for worker in idle:
             longest = max(self._workers, key=lambda one: len(one.queue))
-            if not worker.queue and len(longest.queue) > 1:  # take from the end: its front may be a second try
+            if not worker.queue and len(longest.queue) >= SPLIT:  # take from the end: its front may be a second try
                 worker.queue.extend(reversed([longest.queue.pop() for _ in range(len(longest.queue) // 2)]))
+        for worker in idle:
             jobs = [worker.queue.popleft() for _ in range(min(CHUNK, len(worker.queue)))]
-            if not jobs:
-                continue
-            worker.sent.extend(jobs)
-            worker.since = time.monotonic()
-            try:
-                worker.pipe.send([job.task for job in jobs])
-            except (BrokenPipeError, ConnectionResetError):
-                self._replace(index, "died")
+            if jobs:
+                message = pickle.dumps([job.task for job in jobs])
+                worker.sent.extend(jobs)
+                worker.since = time.monotonic()
+                with suppress(BrokenPipeError, ConnectionResetError):  # it has died: `_read` will see that
+                    worker.pipe.send_bytes(message)
 
     def _read(self, worker: _Worker[State]) -> bool:
         """Read all that a worker has said; False if it is gone."""
@@ -243,7 +247,7 @@ class Workers(Generic[State]):
         worker.pipe.close()
         reason = f"worker {reason} (exit code {worker.process.exitcode})"
         if not worker.open and worker.deaths:
-            raise VerifierError(f"opening the domain: the {reason}, twice; expected it to open within {OPENING} s")
+            raise VerifierError(f"opening the domain: the {reason}, twice in a row; try it in process (workers=0)")
         again = deque(job for job in worker.sent if not job.dropped)
         if worker.sent and not worker.sent[0].dropped:
             again[0].failures += 1
@@ -305,7 +309,9 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
             pipe.send(None)
             while True:
                 for task in pipe.recv():
-                    pipe.send_bytes(_packed(_perform(domain, task)))
+                    # What comes in between, a word or the end of the pipe, says that the rest is not wanted any more.
+                    answer = None if pipe.poll() else _perform(domain, task)
+                    pipe.send_bytes(_packed(answer))
         finally:
             opened.__exit__(None, None, None)
 
@@ -319,7 +325,9 @@ def _packed(answer: object) -> bytes:
         return pickle.dumps(answer)
     except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
         found = answer.error if isinstance(answer, Failed) else error
-        return pickle.dumps(Failed(VerifierError(f"{type(found).__name__}: {found}")))
+        failed = Failed(VerifierError(f"{type(found).__name__}: {found}"))
+        failed.error.add_note("In a worker:\n" + "".join(traceback.format_exception(found)))
+        return pickle.dumps(failed)
 
 
 def _end_with_parent() -> None:

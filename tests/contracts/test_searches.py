@@ -1,0 +1,42 @@
+"""Every search of the name table, held to its contract on automata."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+from tests.automata import ACTIONS, by_seed, diamond, forest
+
+from surpass.conformance import check_search
+from surpass.core import Search
+from surpass.models.scripted import Place, Scripted, Uniform
+from surpass.search import SEARCHES
+
+
+@pytest.fixture(params=SEARCHES)
+def search(request: pytest.FixtureRequest) -> Search[Place]:
+    module, _, name = SEARCHES[request.param].partition(":")
+    found: Search[Place] = getattr(import_module(module), name)
+    return found
+
+
+def test_contract_where_actions_fail(search: Search[Place]) -> None:
+    domain = forest()
+    check_search(search, domain, domain.problems("train"), Uniform(ACTIONS))
+
+
+def test_contract_where_legal_actions_are_known(search: Search[Place]) -> None:
+    domain, policy = by_seed(forest())
+    check_search(search, domain, domain.problems("train"), policy)
+
+
+def test_contract_where_verdicts_are_unknown(search: Search[Place]) -> None:
+    domain = replace(forest(), faults={"r": "unknown"})
+    check_search(search, domain, domain.problems("train"), Uniform(ACTIONS))
+
+
+def test_contract_where_the_policy_says_little(search: Search[Place]) -> None:
+    domain = diamond()
+    check_search(search, domain, domain.problems("train"), Scripted({"a": ["up"], "b": ["join"]}))
+    check_search(search, domain, domain.problems("train"), Scripted({}))
