@@ -1,8 +1,8 @@
 """The one place where text becomes tensors and verdicts become log-rewards: `collate`.
 
 An objective is a pure function of the `Batch` made here, so it knows no text, no domain and no model. `Batch.logp` is a
-detached leaf: an objective's gradient stops there and `train.push` carries it through the model in micro-batches
-(two passes, exact for any objective and any group size, in bounded memory).
+detached leaf: an objective's gradient stops there and `push` carries it through the model in micro-batches (two passes,
+exact for any objective and any group size, in bounded memory).
 
 Not here: objectives, reward models, and the choice of what to learn from. Nothing is dropped: a trajectory that cannot
 be learned from (UNKNOWN, or without an action) raises, and the caller says what becomes of it.
@@ -117,6 +117,35 @@ def collate(
         logp_ref=logp_ref,
         log_z=None if log_z is None else _log_z_leaf(log_z, filled).to(device, dtype).requires_grad_(),
     )
+
+
+def push(
+    policy: Trainable,
+    trajectories: Sequence[Trajectory],
+    batch: Batch,
+    *,
+    log_z: LogZ | None = None,
+    micro_batch: int = 32,
+) -> int:
+    """Add the gradients that `batch.logp` and `batch.log_z` hold to the models' parameters; return the tokens it took.
+
+    `trajectories` are those of the batch. The second pass of `loss.backward()`: together they give the gradient of one
+    pass through everything. Rows without gradient (a group of one, an unchosen row) cost nothing.
+    """
+    if batch.log_z is not None and batch.log_z.grad is not None and log_z is not None:
+        values = log_z(trajectories)
+        torch.autograd.backward(values, batch.log_z.grad.to(values.device, values.dtype))
+    if batch.logp.grad is None:
+        return 0
+    grad = batch.logp.grad * batch.mask
+    rows: list[int] = grad.any(dim=1).nonzero().flatten().tolist()
+    filled = with_tokens(policy, [trajectories[row] for row in rows])
+    for start in range(0, len(rows), micro_batch):
+        logp = policy.logp(filled[start : start + micro_batch])
+        if logp.requires_grad:  # not where every token was the only possible one
+            part = grad[rows[start : start + micro_batch], : logp.shape[1]]
+            torch.autograd.backward(logp, part.to(logp.device, logp.dtype))
+    return int(batch.mask[rows].sum())
 
 
 def _check(trajectories: Sequence[Trajectory]) -> None:

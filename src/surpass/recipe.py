@@ -1,0 +1,130 @@
+"""What a training run is made of: its numbers, its parts, whether they fit, and what of them a checkpoint holds.
+
+Not here: the loop (`train.py`) and the files (`store.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+
+from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
+from surpass.errors import ConfigError
+from surpass.objectives.batch import Metrics, Objective, Reward
+from surpass.replay import Replay
+from surpass.rollouts.runner import Budget, RunOptions
+
+
+class Learner(Trainable, Protocol):
+    """A trainable policy whose weights can be stepped and stored."""
+
+    def parameters(self) -> Iterable[nn.Parameter]: ...
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> object: ...
+    def tempered(self, temperature: float, /) -> Policy: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The numbers of a training run."""
+
+    steps: int = 1000
+    problems_per_step: int = 1  # different problems, drawn anew each step
+    seed: int = 0
+    learning_rate: float = 1e-4
+    log_z_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    clip: float = 0.5  # gradient norm, of the policy and of log Z apart
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = 0  # steps of linear warm-up
+    micro_batch: int = 8  # trajectories in one pass through the model; changes memory, not the gradient
+    temper_probability: float = 0.666  # of a step that samples at a temperature from U(low, high), not at 1
+    temper_low: float = 0.25
+    temper_high: float = 1.0
+    replay_probability: float = 0.5  # of learning from the buffer instead of a search, problem by problem
+    replay_draw: int = 5  # trajectories of a problem that is replayed
+    checkpoint_every: int = 1  # steps; also the most that a resumed run repeats
+    evaluate_every: int = 100  # steps
+    patience: int = 10  # steps in a row without a finite loss and gradient before ModelError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts(Generic[State]):
+    """What a training run is made of. Without a search it is supervised: demonstrations only."""
+
+    policy: Learner
+    problems: Sequence[Problem]
+    objective: Objective
+    reward: Reward
+    domain: Domain[State] | None = None  # what the search acts in
+    search: Search[State] | None = None
+    budget: Budget = Budget()  # noqa: RUF009 - frozen; of one conversation of the search
+    options: RunOptions = RunOptions()  # noqa: RUF009 - frozen
+    demonstrations: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)  # by problem key, in every batch
+    reference: Trainable | None = None  # frozen
+    log_z: nn.Module | None = None  # called with trajectories, gives [B]
+    replay: Replay | None = None  # takes in what the search finds
+    evaluate: Callable[[int], Metrics] | None = None  # after step n; recorded as eval/<name>
+
+
+def warmth(config: TrainConfig, step: int) -> float:
+    """Return the factor of the learning rate: linear from 0 over the warm-up, then constant or a half cosine to 0."""
+    if step < config.warmup:
+        return (step + 1) / (config.warmup + 1)
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup))
+
+
+def check(config: TrainConfig, parts: Parts[State]) -> None:
+    """Raise ConfigError for numbers that cannot be used or parts that do not fit together."""
+    if not parts.problems:
+        raise ConfigError("train: no problems; expected at least one, choose another split")
+    if (parts.search is None) != (parts.domain is None):
+        raise ConfigError("train: a search needs a domain and a domain a search; give both, or neither (supervised)")
+    if parts.search is None and not parts.demonstrations:
+        raise ConfigError("train: neither a search nor demonstrations; there is nothing to learn from")
+    for name in ("steps", "problems_per_step", "micro_batch", "checkpoint_every", "evaluate_every", "patience"):
+        if asdict(config)[name] < 1:
+            raise ConfigError(f"train: expected {name} >= 1, found {asdict(config)[name]}")
+
+
+def checkpoint(config: TrainConfig, parts: Parts[State], optimiser: Optimizer, row: Metrics) -> dict[str, Any]:
+    """Return all that a step changes, to be stored after the line `row` of the metrics."""
+    return {
+        "config": asdict(config),
+        "row": row,
+        "policy": dict(parts.policy.state_dict()),
+        "optimiser": optimiser.state_dict(),
+        "log_z": None if parts.log_z is None else dict(parts.log_z.state_dict()),
+        "replay": None if parts.replay is None else parts.replay.state_dict(),
+    }
+
+
+def restore(state: Mapping[str, Any], config: TrainConfig, parts: Parts[State], optimiser: Optimizer) -> Metrics:
+    """Put back what `checkpoint` returned, and return its `row`.
+
+    Raises ConfigError where numbers (other than `steps`) or parts are not those of the checkpoint.
+    """
+    changed = [
+        f"{name} was {state['config'].get(name)}, is {value}"
+        for name, value in asdict(config).items()
+        if name != "steps" and state["config"].get(name) != value
+    ]
+    for name, part in (("log_z", parts.log_z), ("replay", parts.replay)):
+        if (state[name] is None) != (part is None):
+            changed.append(f"{name} was {'absent' if state[name] is None else 'present'}")
+    if changed:
+        raise ConfigError(f"cannot resume with other settings ({'; '.join(changed)}); use the old ones or a new folder")
+    parts.policy.load_state_dict(state["policy"])
+    optimiser.load_state_dict(state["optimiser"])
+    if parts.log_z is not None:
+        parts.log_z.load_state_dict(state["log_z"])
+    if parts.replay is not None:
+        parts.replay.load_state_dict(state["replay"])
+    return dict(state["row"])

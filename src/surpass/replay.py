@@ -1,0 +1,78 @@
+"""The replay buffer: the best distinct trajectories of each problem, to be learned from again.
+
+Source: Proof Flow (Ho et al. 2024, arXiv 2410.13224) and its code: per problem at most `capacity` trajectories, the
+lowest log R leaves first; exact duplicates are rejected; of near duplicates (edit distance of the text below
+`tolerance` times the sum of both lengths) the one of higher log R stays.
+Not here: when to replay, and what is put in (`train.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from surpass.core import Trajectory
+from surpass.errors import ConfigError
+from surpass.evaluation.diversity import edit_distance
+from surpass.store import trajectory_from_json, trajectory_to_json
+
+
+class Replay:
+    """Trajectories by problem key, with their log-rewards at the time."""
+
+    def __init__(self, *, capacity: int = 50, tolerance: float = 0.25) -> None:
+        if capacity < 1 or not 0 <= tolerance <= 1:
+            found = f"capacity={capacity}, tolerance={tolerance}"
+            raise ConfigError(f"Replay: expected capacity >= 1 and 0 <= tolerance <= 1, found {found}")
+        self.capacity, self.tolerance = capacity, tolerance
+        self._entries: dict[str, list[tuple[float, Trajectory]]] = {}  # in order of arrival
+
+    def __len__(self) -> int:
+        return sum(map(len, self._entries.values()))
+
+    def stored(self, key: str) -> list[tuple[float, Trajectory]]:
+        """Return (log R, trajectory) of one problem, in order of arrival."""
+        return list(self._entries.get(key, ()))
+
+    def add(self, trajectory: Trajectory, log_reward: float) -> bool:
+        """Offer a trajectory; return whether it was kept."""
+        entries = self._entries.get(trajectory.problem.key, [])
+        if any(trajectory.actions == kept.actions for _, kept in entries):
+            return False
+        near = [i for i, (_, kept) in enumerate(entries) if self._near(_text(trajectory), _text(kept))]
+        if any(entries[i][0] >= log_reward for i in near):
+            return False
+        entries = [entry for i, entry in enumerate(entries) if i not in near]
+        if len(entries) == self.capacity:
+            lowest = min(range(len(entries)), key=lambda i: entries[i][0])  # the oldest among equals
+            if entries[lowest][0] >= log_reward:
+                return False
+            del entries[lowest]
+        self._entries[trajectory.problem.key] = [*entries, (log_reward, trajectory)]
+        return True
+
+    def draw(self, key: str, n: int, *, rng: random.Random) -> list[Trajectory]:
+        """Return up to `n` different trajectories of one problem, uniformly."""
+        entries = self._entries.get(key, [])
+        return [trajectory for _, trajectory in rng.sample(entries, min(n, len(entries)))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the content as strings and numbers."""
+        rows = [(r, trajectory_to_json(t)) for entries in self._entries.values() for r, t in entries]
+        return {"entries": json.dumps(rows, default=dict)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the content by that of `state_dict`."""
+        self._entries = {}
+        for log_reward, row in json.loads(state["entries"]):
+            trajectory = trajectory_from_json(row)
+            self._entries.setdefault(trajectory.problem.key, []).append((log_reward, trajectory))
+
+    def _near(self, a: str, b: str) -> bool:
+        limit = self.tolerance * (len(a) + len(b))
+        return abs(len(a) - len(b)) < limit and edit_distance(a, b) < limit  # the first is a cheap lower bound
+
+
+def _text(trajectory: Trajectory) -> str:
+    return "\n".join(trajectory.actions)

@@ -1,0 +1,163 @@
+"""The straight line: draw problems, act and judge, append, collate, objective, push, step. One function, `train`.
+
+Supervised training is the same line with demonstrations and no search; reward-ranked fine-tuning is `likelihood` on
+what a search found. A step's gradient takes two passes (`objectives/batch.py`). Everything random in a step derives
+from (seed, step), and a checkpoint holds the rest, so an interrupted run ends as it would have: bit for bit on a CPU.
+Source of the exploration: Proof Flow (Ho et al. 2024, arXiv 2410.13224, appendix): tempered sampling, replay per
+problem, the demonstration in every batch. Problems are drawn anew each step, so replay can fire from the second on.
+Not here: what is learned (`objectives/`), what a run is made of (`recipe.py`), what is on disk (`store.py`), how a
+search is carried out (`rollouts/`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from surpass.core import Problem, State, Status, Trajectory
+from surpass.errors import ModelError
+from surpass.objectives.batch import Batch, Metrics, collate, push
+from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, restore, warmth
+from surpass.replay import Replay
+from surpass.rollouts.runner import derive_seed, run
+from surpass.store import Run
+
+__all__ = ["Learner", "Parts", "TrainConfig", "train"]
+
+TOTALS = ("gradient_tokens", "sampled_tokens", "proposals", "verifier_steps", "search_seconds", "learn_seconds")
+SKIPPED = ("skipped_without_data", "skipped_not_finite", "not_finite_in_a_row")
+
+
+def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
+    """Train `parts.policy` in place, record in `folder`, and return the last line of its metrics.
+
+    A folder with a checkpoint is resumed; only `config.steps` may differ then. Raises ConfigError for parts that do not
+    fit together, ModelError after `patience` steps in a row that are not finite, and what the parts raise.
+    """
+    check(config, parts)
+    groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
+    if parts.log_z is not None:
+        groups.append({"params": list(parts.log_z.parameters()), "lr": config.log_z_learning_rate})
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
+    state = folder.resume()
+    if state is None:
+        folder.save(checkpoint(config, parts, optimiser, row))  # the weights and random states that the run began with
+    else:
+        row = restore(state, config, parts, optimiser)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    silent = not sys.stderr.isatty()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=silent) as progress:
+        task = progress.add_task("train", total=config.steps, completed=int(row["step"]))
+        for step in range(int(row["step"]), config.steps):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * warmth(config, step)
+            row = {name: row[name] for name in (*TOTALS, *SKIPPED)} | {"step": step + 1}
+            began = time.monotonic()
+            fresh, others = _act(config, parts, step, row)
+            folder.append(fresh)
+            acted = time.monotonic()
+            _learn(config, parts, optimiser, (fresh, others), row)
+            row["search_seconds"] += acted - began
+            row["learn_seconds"] += time.monotonic() - acted
+            last = step + 1 == config.steps
+            if parts.evaluate is not None and (last or (step + 1) % config.evaluate_every == 0):
+                row |= {f"eval/{name}": value for name, value in parts.evaluate(step + 1).items()}
+            folder.log(row)
+            if last or (step + 1) % config.checkpoint_every == 0:
+                folder.save(checkpoint(config, parts, optimiser, row))
+            progress.update(task, advance=1, description=f"train loss {row.get('loss', math.nan):.3g}")
+    folder.write_summary(row)
+    return row
+
+
+def _act(
+    config: TrainConfig, parts: Parts[State], step: int, row: Metrics
+) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Return what the search found for the problems of this step, and what is learned from besides."""
+    rng = Random(derive_seed(config.seed, "train", step))
+    chosen = rng.sample(parts.problems, min(config.problems_per_step, len(parts.problems)))
+    tempered = rng.random() < config.temper_probability
+    row["temperature"] = rng.uniform(config.temper_low, config.temper_high) if tempered else 1.0
+    others: list[Trajectory] = []
+    searched: list[Problem] = []
+    for problem in chosen:
+        again: list[Trajectory] = []
+        if parts.replay is not None and rng.random() < config.replay_probability:
+            again = parts.replay.draw(problem.key, config.replay_draw, rng=rng)
+        others += again
+        searched += [] if again else [problem]
+    row["replayed"] = float(len(others))
+    others += [trajectory for problem in chosen for trajectory in parts.demonstrations.get(problem.key, ())]
+    fresh: list[Trajectory] = []
+    if parts.search is not None and parts.domain is not None:
+        policy = parts.policy.tempered(row["temperature"]) if tempered else parts.policy
+        options = replace(parts.options, step=step)
+        asks = run(parts.search, searched, parts.domain, policy, budget=parts.budget, seed=config.seed, options=options)
+        fresh = list(asks)
+    bills = {(t.problem.key, t.info["replica"]): t.info for t in fresh}  # costs add up in a conversation: the last
+    for total, name in (("sampled_tokens", "tokens"), ("proposals", "proposals"), ("verifier_steps", "steps")):
+        row[total] += sum(bill[name] for bill in bills.values())
+    row |= {"sampled": float(len(fresh)), "accepted": float(sum(t.solved for t in fresh))}
+    row["unknown"] = float(sum(t.verdict.status is Status.UNKNOWN for t in fresh))
+    return fresh, others
+
+
+def _learn(
+    config: TrainConfig,
+    parts: Parts[State],
+    optimiser: torch.optim.Optimizer,
+    found: tuple[list[Trajectory], list[Trajectory]],
+    row: Metrics,
+) -> None:
+    """Take one step of the optimiser; UNKNOWN and empty trajectories are left out, a step without others is skipped."""
+    fresh, others = ([t for t in some if t.verdict.status is not Status.UNKNOWN and t.steps] for some in found)
+    plays = fresh + others
+    if not plays:
+        row["skipped_without_data"] += 1
+        return
+    policy, log_z = parts.policy, parts.log_z
+    batch = collate(policy, plays, parts.reward, reference=parts.reference, log_z=log_z, micro_batch=config.micro_batch)
+    loss, metrics = parts.objective(batch)
+    torch.autograd.backward(loss)
+    row |= metrics | {"loss": loss.item(), "learning_rate": optimiser.param_groups[0]["lr"]}
+    optimiser.zero_grad()
+    if _finite(loss, batch):
+        row["gradient_tokens"] += push(policy, plays, batch, log_z=log_z, micro_batch=config.micro_batch)
+        norms = [float(nn.utils.clip_grad_norm_(group["params"], config.clip)) for group in optimiser.param_groups]
+        row["gradient_norm"] = norms[0]
+        if all(map(math.isfinite, norms)):
+            optimiser.step()
+            row["not_finite_in_a_row"] = 0.0
+            _remember(parts.replay, fresh, batch)
+            return
+    optimiser.zero_grad()
+    row["skipped_not_finite"] += 1
+    row["not_finite_in_a_row"] += 1
+    if row["not_finite_in_a_row"] >= config.patience:
+        raise ModelError(
+            f"step {row['step']:.0f}: loss or gradient not finite {config.patience} steps in a row "
+            f"(last loss {loss.item()}); lower the learning rate, clip or beta, or look for -inf in the policy's logp"
+        )
+
+
+def _finite(loss: torch.Tensor, batch: Batch) -> bool:
+    grads = [leaf.grad for leaf in (batch.logp, batch.log_z) if leaf is not None and leaf.grad is not None]
+    return all(bool(torch.isfinite(value).all()) for value in (loss, *grads))
+
+
+def _remember(replay: Replay | None, fresh: Sequence[Trajectory], batch: Batch) -> None:
+    if replay is not None:
+        for trajectory, log_reward in zip(fresh, batch.log_reward.tolist(), strict=False):  # the first rows are fresh
+            replay.add(trajectory, log_reward)
