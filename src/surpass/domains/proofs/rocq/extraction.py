@@ -1,0 +1,490 @@
+"""Extracting lemmas and their human proofs from Rocq sources, by replaying each file once.
+
+`extract` replays the installed standard library, or a folder of `.v` files, in live provers (one per job) and writes a
+corpus folder: `manifest.json` (what was extracted and skipped, by file) and one `files/<Dir.File>.jsonl` per source
+file, atomically, so that an interrupted run resumes. No text of a library is shipped: it is read where it is installed.
+
+**Assumptions.** `Print Assumptions` after each proof takes 0.2 s (median), three times the replay itself. It is asked
+once per module instead, before `End`, of one term that mentions every extracted lemma of the module; each of them may
+then rest on whatever the human proofs beside it rest on. That is sound (a new proof adds no axiom to those its
+file already stands on) and just: two proofs of one lemma may use different parameters of the same functor. Section
+variables are not listed; they are hypotheses of the goal.
+
+**Skipped, with the reason in the manifest:** what no tactic proof can be compared with (transparent definitions, whose
+content matters; instances; obligations; unnamed goals), nested proofs, and proofs with sentences that are no tactics.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from surpass.domains.proofs.rocq.corpus import FORMAT
+from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Goals, Limits, ProcessDied, Toplevel, version
+from surpass.domains.proofs.rocq.rules import normalise, refusal
+from surpass.domains.proofs.rocq.sentences import Sentence, split
+from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.trust import axioms
+from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
+
+SUBSETS = {"basics": ("Logic", "Bool", "Arith", "Lists")}  # folders of the standard library: under two minutes
+
+_PREFIX = r"(?:#\[[^\]]*\]\s*)*(?:(?:Local|Global|Polymorphic|Monomorphic|Private)\s+)*"
+_LEMMA = ("Theorem", "Lemma", "Fact", "Remark", "Corollary", "Proposition", "Property", "Example")
+_CONTENT = ("Definition", "Let", "Fixpoint", "CoFixpoint", "SubClass")  # lemmas only where closed by Qed
+_STATEMENT = re.compile(rf"{_PREFIX}(?P<kind>{'|'.join((*_LEMMA, *_CONTENT))})\s+(?P<name>[^\s:({{\[@]+)")
+_SCOPE = re.compile(rf"{_PREFIX}(?P<kind>Section|Module\s+Type|Module)\s+(?:(?:Import|Export)\s+)?(?P<name>[\w']+)")
+_WITH = re.compile(r"\bwith\s+(?:Definition|Module)\s+[\w.']+[^:=]*:=")
+_END = re.compile(r"End\s+(?P<name>[\w']+)\s*\.")
+_OPENING = re.compile(r"Proof\s*(?:\.|\s(?:with|using)\b)")
+_TERM = re.compile(r"Proof\s+(?P<term>.*)\.", re.DOTALL)
+_CLOSING = re.compile(r"(?:Qed|Defined|Save|Admitted|Abort)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One proof met while a file was replayed; `steps[i]` are the goals before `script[i]`."""
+
+    name: str
+    module: str  # the file and its open modules; sections leave no trace in names
+    kind: str  # Lemma, Theorem, ...
+    position: int  # index of the statement among the file's sentences
+    statement: str
+    opening: str  # `Proof.`, `Proof with auto.`, ... ; empty where there is none
+    goals: str  # initial
+    script: tuple[str, ...]
+    steps: tuple[str, ...]
+    closing: str  # `Qed.`, `Defined.`, `Proof term.`, ...; empty where the file ends before the proof
+    reason: str  # why this is no problem; empty where it is one
+
+
+@dataclass(slots=True)
+class _Open:
+    """The proof being replayed."""
+
+    position: int
+    statement: str
+    goals: str
+    module: str
+    opening: str = ""
+    script: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    reason: str = ""
+
+    def take(self, text: str, before: str) -> None:
+        """Record one sentence that left the proof open."""
+        if _OPENING.match(text) and not self.script:
+            self.opening = text
+            return
+        if _CLOSING.match(text):
+            self.reason = "nested proof"
+        action = normalise(text)
+        if refused := refusal(action):
+            self.reason = self.reason or f"sentence that no policy may say: {refused}"
+        self.script.append(action)
+        self.steps.append(before)
+
+    def close(self, text: str) -> Replayed:
+        """Return the finished record; `text` is the sentence that closed the proof."""
+        statement = _STATEMENT.match(self.statement)
+        kind, name = (statement["kind"], statement["name"]) if statement else ("", "")
+        if not statement:
+            self.reason = f"no lemma: {_bare(self.statement)}"
+        elif kind in _CONTENT and text != "Qed.":
+            self.reason = f"transparent definition: {kind}"
+        elif text.startswith(("Admitted", "Abort", "Save")) or not text:
+            self.reason = text or "no end"
+        return Replayed(
+            name,
+            self.module,
+            kind,
+            self.position,
+            self.statement,
+            self.opening,
+            self.goals,
+            tuple(self.script),
+            tuple(self.steps),
+            text,
+            self.reason,
+        )
+
+
+def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator[Replayed | str]:
+    """Execute a file's sentences; yield each proof once it is closed, and the module's name just before its `End`.
+
+    `library` is the logical name of the file; while the generator waits, the consumer may ask the prover anything that
+    it undoes. A proof without an end is yielded last. Raises VerifierError, naming the sentence that Rocq refuses.
+    """
+    scopes, opened, goals = list[tuple[str, str]](), None, None
+    for position, sentence in enumerate(sentences):
+        text = sentence.text
+        if opened is None and _END.match(text) and any(kind != "Section" for kind, _ in scopes[-1:]):
+            yield _qualified(library, scopes)
+        if opened and goals and not opened.script and (term := _proof_term(text)):
+            opened.take(f"exact ({term}).", goals.text)
+            if not _closes(top, opened.script[-1]):
+                opened.reason = "proof term that `exact` refuses"
+        after = _execute(top, sentence, position)
+        if opened is None and after is not None:
+            opened = _Open(position, text, after.text, _qualified(library, scopes))
+        elif opened and goals and after is not None:
+            opened.take(text, goals.text)
+        elif opened:
+            yield opened.close(text)
+            opened = None
+        else:
+            _follow(scopes, text)
+        goals = after
+    if opened:
+        yield opened.close("")
+
+
+def _execute(top: Toplevel, sentence: Sentence, position: int) -> Goals | None:
+    try:
+        return top.run(sentence.text)
+    except (CommandFailed, Exhausted, ProcessDied) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise VerifierError(f"expected sentence {position}, {sentence.text[:80]!r}, to run, found {found}") from error
+
+
+def _closes(top: Toplevel, sentence: str) -> bool:
+    """Tell whether one sentence finishes the proof at the tip; the tip stays."""
+    tip = top.tip
+    try:
+        after = top.run(sentence)
+    except (CommandFailed, Exhausted):
+        return False
+    top.edit_at(tip)
+    return after is not None and after.done
+
+
+def _bare(statement: str) -> str:
+    """Return the first word of a statement after its attributes, where that is a command's name."""
+    return re.sub(_PREFIX, "", statement, count=1).split()[0].strip(".:")
+
+
+def _qualified(library: str, scopes: Sequence[tuple[str, str]]) -> str:
+    return ".".join((library, *(name for kind, name in scopes if kind != "Section")))
+
+
+def _follow(scopes: list[tuple[str, str]], text: str) -> None:
+    """Keep track of the sections and modules that a sentence outside a proof opens or closes."""
+    if end := _END.match(text):
+        if not scopes or scopes[-1][1] != end["name"]:
+            raise VerifierError(
+                f"expected the end of {scopes[-1:] or 'nothing'}, found {text!r}: the names would be wrong"
+            )
+        scopes.pop()
+    elif (scope := _SCOPE.match(text)) and ":=" not in _WITH.sub("", text):  # `Module M := N.` opens nothing
+        scopes.append((scope["kind"], scope["name"]))
+
+
+def _proof_term(text: str) -> str:
+    term = None if _OPENING.match(text) else _TERM.fullmatch(text)
+    return term["term"].strip() if term else ""
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """What to extract, and where to."""
+
+    library: str = "stdlib"  # the installed standard library; set `path` for anything else
+    path: str = ""  # a folder of .v files whose compiled libraries exist
+    name: str = ""  # its logical name (as in -R path name); default: from _CoqProject, else the folder's name
+    out: str = ""  # the corpus folder; default: corpora/<library, or name>
+    subset: str = ""  # basics, or folders of the library separated by commas; default: all
+    jobs: int = 2  # provers alive at once
+    limit: int = 0  # source files at most; 0: all
+    deadline: float = 300.0  # seconds one sentence may take
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of one source file."""
+
+    top: str
+    lemmas: int
+    skipped: dict[str, int]  # reason -> count
+    seconds: float
+    failed: str = ""  # why the file could not be replayed
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractReport:
+    """What became of all of them; also written into the manifest."""
+
+    out: str
+    files: tuple[FileReport, ...]
+    seconds: float
+
+    @property
+    def lemmas(self) -> int:
+        return sum(file.lemmas for file in self.files)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        return sum((Counter(file.skipped) for file in self.files), Counter())
+
+    def table(self) -> Table:
+        """Return the counts by folder, and the reasons for what was skipped."""
+        table = Table(
+            "folder", "files", "lemmas", "skipped", "failed files", title=f"{self.out} ({self.seconds:.0f} s)"
+        )
+        folders = dict[str, list[FileReport]]()
+        for file in self.files:
+            folders.setdefault(file.top.rpartition(".")[0], []).append(file)
+        for folder, files in sorted(folders.items()):
+            counts = (len(files), sum(f.lemmas for f in files), sum(sum(f.skipped.values()) for f in files))
+            table.add_row(folder, *map(str, counts), str(sum(bool(f.failed) for f in files)))
+        table.add_section()
+        for reason, count in self.skipped.most_common():
+            table.add_row(f"skipped: {reason}", "", "", str(count), "")
+        for file in self.files:
+            if file.failed:
+                table.add_row(f"{file.top}: {file.failed}", "", "", "", "1")
+        return table
+
+
+def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractReport:
+    """Extract a corpus and return the report; files already there are not replayed again.
+
+    An interrupt leaves the finished files and their manifest. Raises ConfigError for a request that cannot be met,
+    VerifierError without a prover; a file that cannot be replayed is reported, not raised.
+    """
+    started = time.monotonic()
+    found = sources(config)
+    out = Path(config.out or f"corpora/{config.name or (Path(config.path).name if config.path else config.library)}")
+    (out / "files").mkdir(parents=True, exist_ok=True)
+    stop, reports = threading.Event(), list[FileReport]()
+    bar = progress or Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Threads: the work is done by the prover processes. Large files first, so that none is left alone at the end.
+    with bar, ThreadPoolExecutor(config.jobs) as pool:
+        task = bar.add_task("replaying", total=len(found))
+        futures = [
+            pool.submit(_extract_file, source, out, config.deadline, stop)
+            for source in sorted(found, key=lambda source: -os.path.getsize(source.file))
+        ]
+        try:
+            for future in as_completed(futures):
+                reports.append(future.result())
+                bar.update(task, advance=1, description=reports[-1].top)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            files = tuple(sorted(filter(None, map(_result, futures)), key=lambda file: file.top))
+            report = ExtractReport(str(out), files, round(time.monotonic() - started, 1))
+            manifest = {"checker": f"rocq {version()}", "config": asdict(config), **asdict(report)}
+            _write(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    return report
+
+
+def _result(future: Future[FileReport]) -> FileReport | None:
+    done = future.done() and not future.cancelled() and future.exception() is None
+    return future.result() if done else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def sources(config: ExtractConfig) -> list[Source]:
+    """Return the source files that `config` asks for, ordered by logical name.
+
+    Raises ConfigError for an unknown library or subset and DataError where there are no sources.
+    """
+    if config.path:
+        root = Path(config.path).resolve()
+        options = (
+            ("-R", str(root), config.name) if config.name else project_options(root) or ("-R", str(root), root.name)
+        )
+    elif config.library == "stdlib":
+        root, options = library_root() / "theories", ()
+    else:
+        raise ConfigError(f"expected library 'stdlib' or a path, found library {config.library!r}; give --path DIR")
+    folders = SUBSETS.get(config.subset, tuple(filter(None, config.subset.split(","))))
+    if unknown := [folder for folder in folders if not (root / folder).is_dir()]:
+        names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        raise ConfigError(f"expected subset {', '.join(SUBSETS)} or folders among {', '.join(names)}; found {unknown}")
+    files = sorted(file for folder in folders or (".",) for file in (root / folder).rglob("*.v"))
+    if not files:
+        raise DataError(f"expected .v files in {root}, found none; give a folder of sources, or install the library's")
+    found = [
+        Source(
+            str(file),
+            f"Coq.{dotted(file.relative_to(root))}" if not options else logical_name(file, options),
+            not options and file.is_relative_to(root / "Init"),
+            options,
+        )
+        for file in files
+    ]
+    return sorted(found, key=lambda source: source.top)[: config.limit or None]
+
+
+def dotted(relative: Path) -> str:
+    """Return the logical name of a path relative to its root.
+
+    >>> dotted(Path("Lists/List.v"))
+    'Lists.List'
+    """
+    return ".".join(relative.with_suffix("").parts)
+
+
+def library_root() -> Path:
+    """Return the folder that `coqc -where` names. Raises VerifierError where it cannot be asked."""
+    try:
+        answer = subprocess.run(["coqc", "-where"], capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise VerifierError(
+            f"expected `coqc -where` to answer, found {error}; install Rocq: apt-get install coq"
+        ) from error
+    return Path(answer.stdout.strip())
+
+
+def project_options(folder: Path) -> tuple[str, ...]:
+    """Return the load path arguments of the nearest `_CoqProject` at or above `folder`, folders made absolute."""
+    for near in (folder, *folder.parents):
+        project = near / "_CoqProject"
+        if project.is_file():
+            words = shlex.split(project.read_text(encoding="utf-8"), comments=True)
+            break
+    else:
+        return ()
+    options, arity = list[str](), {"-R": 2, "-Q": 2, "-I": 1}
+    while words:
+        word = words.pop(0)
+        if word in arity:
+            taken = [words.pop(0) for _ in range(min(arity[word], len(words)))]
+            options += [word, str((near / taken[0]).resolve()), *taken[1:]]
+        elif word == "-arg" and words:
+            options += shlex.split(words.pop(0))
+    return tuple(options)
+
+
+def logical_name(file: Path, options: Sequence[str]) -> str:
+    """Return the logical name of a file under the load path arguments; its stem where none covers it.
+
+    >>> logical_name(Path("/p/src/A/B.v"), ("-Q", "/p/src", "Lib"))
+    'Lib.A.B'
+    """
+    for flag, folder, name in zip(options, options[1:], options[2:], strict=False):
+        if flag in ("-R", "-Q") and file.is_relative_to(folder):
+            return ".".join(filter(None, (name, dotted(file.relative_to(folder)))))
+    return re.sub(r"\W", "_", file.stem)
+
+
+def _extract_file(source: Source, out: Path, deadline: float, stop: threading.Event) -> FileReport:
+    """Replay one file and write its record, unless it is there; a file that cannot be replayed is reported."""
+    path = out / "files" / f"{source.top}.jsonl"
+    expected = {"format": FORMAT, "checker": f"rocq {version()}", "modified": os.path.getmtime(source.file)}
+    if (header := _header(path)) and expected.items() <= header.items():
+        return FileReport(source.top, header["lemmas"], header["skipped"], header["seconds"])
+    started = time.monotonic()
+    try:
+        records, skipped = _replay(source, deadline, stop)
+    except (SurpassError, CommandFailed, Exhausted, ProcessDied, OSError, UnicodeDecodeError) as error:
+        return FileReport(source.top, 0, {}, time.monotonic() - started, str(error))
+    report = FileReport(source.top, len(records), dict(Counter(skipped)), round(time.monotonic() - started, 2))
+    header = {**expected, **asdict(report), **asdict(source)}
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *records))
+    _write(path, text)
+    return report
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return dict(json.loads(next(lines)))
+    except (OSError, StopIteration, ValueError, TypeError):  # missing or torn: replayed again
+        return {}
+
+
+def _replay(source: Source, deadline: float, stop: threading.Event) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the records of the lemmas of one file, and the reasons of those skipped."""
+    records, skipped = list[dict[str, Any]](), list[str]()
+    pending = dict[str, list[dict[str, Any]]]()  # module -> lemmas whose assumptions were not asked yet
+    sentences = split(Path(source.file).read_text(encoding="utf-8"))
+    with Toplevel(source.top, source.options, Limits(call=deadline), noinit=source.noinit) as top:
+        for met in walk(top, sentences, source.top):
+            if stop.is_set():
+                raise VerifierError("interrupted")
+            if isinstance(met, str):
+                _assume(top, pending.pop(met, []))
+            elif met.reason:
+                skipped.append(met.reason)
+            else:
+                records.append(_record(met))
+                pending.setdefault(met.module, []).append(records[-1])
+        for group in pending.values():
+            _assume(top, group)
+    for name, count in Counter(record["name"] for record in records).items():
+        for record in records if count > 1 else ():  # `Let` of two sections
+            if record["name"] == name:
+                record["key"] = f"{name}@{record['position']}"
+    return records, skipped
+
+
+def _record(met: Replayed) -> dict[str, Any]:
+    return {
+        "key": f"{met.module}.{met.name}",
+        "name": f"{met.module}.{met.name}",
+        "kind": met.kind,
+        "position": met.position,
+        "statement": met.statement,
+        "opening": met.opening,
+        "goals": met.goals,
+        "solution": met.script,
+        "steps": met.steps,
+        "closing": met.closing,
+    }
+
+
+def _assume(top: Toplevel, records: Sequence[dict[str, Any]]) -> None:
+    """Give each record the axioms that the proofs of all of them rest on; the tip stays."""
+    if not records:
+        return
+    names = [record["name"] for record in records]
+    try:
+        found = _assumptions(top, names)
+    except (CommandFailed, Exhausted):  # a `Let` cannot be mentioned once its section is closed
+        found = _assumptions(top, [name for name in names if _known(top, name)])
+    for record in records:
+        record["assumptions"] = found
+
+
+def _assumptions(top: Toplevel, names: Sequence[str]) -> list[str]:
+    tip, lemma = top.tip, "surpass_mentions"
+    mentions = "".join(f"try pose proof (@{name}); " for name in names)
+    sentences = (f"Lemma {lemma} : forall P : Prop, P -> P.", f"{mentions}exact (fun (P : Prop) (p : P) => p).", "Qed.")
+    try:
+        for sentence in sentences:
+            top.run(sentence)
+        return axioms(top.query(f"Print Assumptions {lemma}."))
+    finally:
+        top.edit_at(tip)
+
+
+def _known(top: Toplevel, name: str) -> bool:
+    try:
+        top.query(f"Check @{name}.")
+    except CommandFailed:
+        return False
+    return True
