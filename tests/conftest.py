@@ -6,12 +6,15 @@ import shutil
 
 import pytest
 
-NO_ROCQ = "needs coqidetop.opt: apt-get install coq"
+ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")
+SLOW = pytest.mark.skip(reason="minutes of evidence, asked for by: pytest -m slow")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `rocq` where there is no Rocq."""
-    if shutil.which("coqidetop.opt") is None:
-        for item in items:
-            if item.get_closest_marker("rocq"):
-                item.add_marker(pytest.mark.skip(reason=NO_ROCQ))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is marked `rocq` where there is no Rocq, and what is marked `slow` unless it is asked for."""
+    asked = "slow" in str(config.getoption("markexpr"))
+    for item in items:
+        if item.get_closest_marker("rocq"):
+            item.add_marker(ROCQ)
+        if item.get_closest_marker("slow") and not asked:
+            item.add_marker(SLOW)

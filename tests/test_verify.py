@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.runs import make_run
 
 from surpass import cli
+from surpass.core import Observation, Proposal, Step, replay
+from surpass.domains.proofs.rocq.corpus import load
+from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.errors import DataError
 from surpass.store import Run
 from surpass.verify import parts, verify_run
@@ -60,3 +64,22 @@ def test_a_run_without_records_is_said(tmp_path: Path) -> None:
         verify_run(Run.create(tmp_path / "empty", {}).path)
     with pytest.raises(DataError):
         verify_run(tmp_path / "nowhere")
+
+
+@pytest.mark.rocq
+def test_rocq_judges_again_in_a_fresh_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "corpus"
+    flags = ["--subset", "Bool", "--limit", "1", "--jobs", "1", "--out", str(corpus)]
+    assert cli.main(["proofs", "extract", *flags]) == 0
+    problems = load(corpus)[:3]
+    assert f"{len(load(corpus))} lemmas extracted" in capsys.readouterr().out
+    with Rocq(problems) as domain:
+        plays = [replay(domain, problem, problem.data["solution"]) for problem in problems]
+    run = Run.create(tmp_path / "run", {})
+    run.append(plays)
+    assert [check.stands for check in verify_run(run.path)] == [True] * 3
+    first = replace(plays[0], steps=(*plays[0].steps[:-1], Step(Observation(""), Proposal("admit."))))
+    run.append([first])
+    fallen = [check for check in verify_run(run.path) if not check.stands]
+    assert [(check.problem, check.actions[-1]) for check in fallen] == [(problems[0].key, "admit.")]
+    assert cli.main(["verify", str(run.path)]) == 1

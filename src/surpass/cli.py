@@ -204,7 +204,7 @@ def parse_run(name: str, experiment: Experiment, arguments: list[str]) -> tuple[
         raise ConfigError(unknown(f"preset of {name}", early.preset, list(experiment.PRESETS)))
     start = experiment.PRESETS[early.preset]
     if early.resume is not None:
-        start = stored_config(experiment.Config, early.resume)
+        start = stored_config(name, experiment.Config, early.resume)
     shape = make_dataclass(
         "Run",
         [
@@ -219,22 +219,29 @@ def parse_run(name: str, experiment: Experiment, arguments: list[str]) -> tuple[
     return chosen.options, chosen.config
 
 
-def stored_config(kind: type[DataclassInstance], run: Path) -> DataclassInstance:
+def stored_config(name: str, kind: type[DataclassInstance], run: Path) -> DataclassInstance:
     """Return the configuration that a run folder was made with. Raises DataError where it holds none that fits."""
     path = run / "config.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.get("experiment", name) != name:
+            raise ValueError(f"it belongs to {stored['experiment']}")
         hints = get_type_hints(kind)
         values = {one.name: restored(stored[one.name], hints[one.name]) for one in fields(kind) if one.init}
         return kind(**values)
     except FileNotFoundError as error:
         raise DataError(f"{path} not found: --resume takes a run folder, as printed when the run began") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} does not hold a configuration of this experiment: {error!r}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not hold a configuration of {name}: {error!r}; start a new run") from error
 
 
 def restored(value: object, hint: Any) -> object:
-    """Return a JSON value as its annotation wants it: lists become tuples and texts become paths."""
+    """Return a JSON value as its annotation wants it: lists become tuples and texts become paths.
+
+    Raises TypeError where a plain type was expected and something else found.
+    """
+    if hint in (bool, int, float, str) and not isinstance(value, int | float if hint is float else hint):
+        raise TypeError(f"expected {hint.__name__}, found {value!r}")
     if isinstance(value, list):
         return tuple(restored(item, Any) for item in value)
     if isinstance(value, str) and "Path" in str(hint):
@@ -296,11 +303,18 @@ def doctor(arguments: list[str]) -> int:
 
 def extract(arguments: list[str]) -> int:
     """`surpass proofs extract`: read lemmas and their human proofs from a library that is installed here."""
-    from surpass.domains.proofs.rocq.extraction import ExtractConfig
-    from surpass.domains.proofs.rocq.extraction import extract as extract_library
+    from surpass.domains.proofs.rocq import extraction
 
-    config = parse(ExtractConfig, arguments, "proofs extract", ExtractConfig.__doc__ or "")
-    extract_library(config)
+    config = parse(extraction.ExtractConfig, arguments, "proofs extract", "Extract a library's lemmas and proofs.")
+    try:
+        found = extraction.extract(config)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where this one stopped")
+        return 130
+    from rich.console import Console
+
+    Console().print(found.table())
+    print(f"{found.lemmas} lemmas extracted and {found.skipped.total()} skipped, in {found.out}")
     return 0
 
 
