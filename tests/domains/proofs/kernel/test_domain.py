@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surpass.core import Status, replay
+from surpass.conformance import check_domain
+from surpass.core import Problem, Status, replay
 from surpass.domains.proofs.kernel.domain import VERSION, Kernel, State, pose
 from surpass.domains.proofs.kernel.generate import Recipe
 from surpass.errors import DataError
@@ -37,6 +38,16 @@ def play(domain: Kernel, statement: str, *actions: str) -> State:
     for action in actions:
         state = domain.step(state, action)
     return state
+
+
+@pytest.mark.parametrize("domain", [CANONICAL, FREE, Kernel(history=False, recipe=RECIPE)])
+def test_contract(domain: Kernel) -> None:
+    def wrong(problem: Problem) -> list[list[str]]:
+        solution = problem.data["solution"]
+        return [["Qed"], ["admit"], solution[::-1], [*solution[:-1], "exact h99"], solution[1:]]
+
+    for split in ("train", "valid", "test"):
+        check_domain(domain, split, wrong=wrong)
 
 
 def test_a_proof_is_accepted_and_says_by_whom() -> None:
@@ -139,4 +150,4 @@ def test_problems_of_the_domain() -> None:
     with pytest.raises(DataError, match="train, valid, test"):
         list(CANONICAL.problems("dev"))
     with pytest.raises(DataError, match="statement"):
-        CANONICAL.start(pose("A").__class__("no statement"))
+        CANONICAL.start(Problem("no statement"))
