@@ -151,9 +151,11 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["run", "toy", "--out", "r", "--resume", "r"]) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"steps": 3}', '{"steps": "x", "arms": [], "corpus": null, "fail": 1}']
-)
+WHOLE = {"steps": 3, "arms": ["a"], "corpus": None, "fail": ""}
+SPOILT = [json.dumps(WHOLE | bad) for bad in ({"steps": "x"}, {"experiment": "other"})]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": 3}', *SPOILT])
 def test_a_corrupt_run_folder_is_not_resumed(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "config.json").write_text(text)
