@@ -88,6 +88,8 @@ class Rocq:
 
     def problems(self, split: str) -> Iterable[Problem]:
         """Return the problems of a split, ordered by file and position; problems given as such are in every split."""
+        if split not in corpora.SHARES:
+            raise DataError(f"expected a split among {', '.join(corpora.SHARES)}, found {split!r}")
         if isinstance(self._corpus, (str, Path)):
             return corpora.problems(self._corpus, split, **self._filters)
         return list(self._corpus)

@@ -96,6 +96,8 @@ def _tactic_refusal(sentence: Sentence) -> str | None:
     bare = _bare(tactic)
     if not bare.strip():
         return "expected a tactic, found none"
+    if bare.startswith("#"):
+        return "expected a tactic, found an attribute of a command"
     if (capital := _CAPITAL.match(bare)) and capital[0][0].isupper() and not _QUALIFIED.match(bare):
         return f"{capital[0]} is a command, not a tactic"
     if forbidden := _FORBIDDEN.search(bare):

@@ -128,7 +128,7 @@ class Session:
         return self._top.memory() if self._top else 0
 
     def close(self) -> None:
-        """End the process; the next call starts another."""
+        """End the process; the next call starts another. The caller does so where a call raised ProcessDied."""
         if self._top is not None:
             self._top.close()
         self._top, self._marks, self._place, self._path = None, [ROOT], None, []
@@ -141,8 +141,8 @@ class Session:
     def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
         """Run one sentence in the state that `path` leads to; the session stays there or one further.
 
-        Raises ProcessDied where the process ended (the session is then closed), Exhausted where `path` did not run as
-        it did before, VerifierError where the file cannot be replayed.
+        Raises ProcessDied where the process ended (the session must then be closed), Exhausted where `path` did not run
+        as it did before, VerifierError where the file cannot be replayed.
         """
         top = self._reach(place, path)
         top.patience = self._options.timeout + self._options.grace
@@ -152,9 +152,6 @@ class Session:
             return Outcome(None, str(failed))
         except Exhausted as exhausted:
             return Outcome(None, str(exhausted), exhausted=True)
-        except ProcessDied:
-            self.close()
-            raise
         self._path.append((sentence, top.tip))
         self._watch()
         return Outcome(goals, "" if goals else "the sentence left the proof")
@@ -165,19 +162,15 @@ class Session:
         if outcome.message != "the sentence left the proof":
             return outcome, []
         top = self._reach(place, [*path, "Qed."])
+        top.patience = self._options.limits.call
         try:
-            top.patience = self._options.limits.call
-            return Outcome(None), top.query(f"Print Assumptions {name}.")
+            found = Outcome(None), top.query(f"Print Assumptions {name}.")
         except CommandFailed as failed:
-            return Outcome(None, f"Print Assumptions: {failed}"), []
+            found = Outcome(None, f"Print Assumptions: {failed}"), []
         except Exhausted as exhausted:
-            return Outcome(None, str(exhausted), exhausted=True), []
-        except ProcessDied:
-            self.close()
-            raise
-        finally:
-            if self._top is not None:
-                self._back(len(path))
+            found = Outcome(None, str(exhausted), exhausted=True), []
+        self._back(len(path))
+        return found
 
     def _reach(self, place: Place, path: Sequence[str]) -> Toplevel:
         """Make `path` the path to the tip: go back to where they part, and replay the rest."""
@@ -194,9 +187,6 @@ class Session:
                 top.run(sentence)
             except CommandFailed as error:  # it ran before, from the same state: it must depend on time
                 raise Exhausted(f"replay of {sentence!r}: {error}") from error
-            except ProcessDied:
-                self.close()
-                raise
             self._path.append((sentence, top.tip))
         return top
 
@@ -220,9 +210,6 @@ class Session:
             found: Goals | None = None
             for sentence in place.pose:
                 found = top.run(sentence)
-        except ProcessDied:
-            self.close()
-            raise
         except (CommandFailed, Exhausted) as error:
             self.close()
             raise VerifierError(
@@ -285,6 +272,7 @@ class Pool:
         try:
             return self._session(place.source).goals(place)
         except ProcessDied as died:
+            self._sessions.pop(place.source).close()
             raise VerifierError(f"{place.source.file}: {died} while it replayed the file; raise the limits") from died
 
     def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
@@ -306,7 +294,7 @@ class Pool:
             try:
                 session.goals(place)
             except ProcessDied as died:
-                self.restarts += 1
+                self._bury(session)
                 if trial:
                     raise VerifierError(f"{place.source.file}: {died} while the file was replayed, twice") from died
                 continue
@@ -315,7 +303,7 @@ class Pool:
             except Exhausted as exhausted:
                 return Outcome(None, str(exhausted), exhausted=True), []
             except ProcessDied as died:
-                self.restarts += 1
+                self._bury(session)
                 reason = str(died)
                 if isinstance(died, DeadlinePassed):
                     break
@@ -332,6 +320,10 @@ class Pool:
             session = Session(source, self.options)
         self._sessions[source] = session
         return session
+
+    def _bury(self, session: Session) -> None:
+        session.close()
+        self.restarts += 1
 
     def _make_room(self) -> None:
         used = sum(session.memory for session in self._sessions.values())

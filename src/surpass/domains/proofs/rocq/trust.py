@@ -30,7 +30,7 @@ from surpass.errors import VerifierError
 SANDBOX = "rlimit+scratch"  # address space, CPU time, a private folder; no barrier against the network or other files
 _LIMITS = Limits()
 _HEADER = re.compile(r"(Section Variables|Axioms|Opaque constants|Transparent constants):")
-_NAMED = re.compile(r"(\S+)(?:\s*:.*|\s*)")
+_NAMED = re.compile(r"(\S+)(?:\s+:.*)?")
 
 
 def evidence(level: str, detail: str = "") -> str:

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.domains.proofs.rocq.lemmas import needs_rocq
+
+from surpass.domains.proofs.rocq.protocol import (
+    CommandFailed,
+    DeadlinePassed,
+    Exhausted,
+    Goal,
+    Goals,
+    Limits,
+    ProcessDied,
+    Toplevel,
+    version,
+)
+from surpass.errors import VerifierError
+
+pytestmark = needs_rocq
+
+
+@pytest.fixture
+def top() -> Iterator[Toplevel]:
+    with Toplevel() as live:
+        live.run("Lemma a : forall n m : nat, n = n /\\ (True /\\ m = m).")
+        yield live
+
+
+def test_goals_are_read_with_their_hypotheses(top: Toplevel) -> None:
+    goals = top.run("intros n m; split.")
+    assert goals is not None
+    assert goals.focused == (Goal(("n, m : nat",), "n = n"), Goal(("n, m : nat",), "True /\\ m = m"))
+    assert goals.text == "n, m : nat\n|- n = n\n\nn, m : nat\n|- True /\\ m = m"
+
+
+def test_goals_out_of_focus_are_counted_in_the_text_and_spelt_out_in_the_key(top: Toplevel) -> None:
+    top.run("intros n m; split.")
+    goals = top.run("-")
+    assert goals is not None
+    assert len(goals.focused) == len(goals.background) == 1
+    assert goals.text.endswith("\n\n(unfocused: 1)")
+    assert "m = m" in goals.key
+    assert "m = m" not in goals.text
+    goals = top.run("reflexivity.")
+    assert goals is not None
+    assert not goals.done
+    assert goals.text.startswith("no goal in focus")
+
+
+@pytest.mark.parametrize(("tactic", "part"), [("admit.", "given_up"), ("shelve.", "shelved")])
+def test_a_proof_with_holes_is_not_done(top: Toplevel, tactic: str, part: str) -> None:
+    goals = top.run(tactic)
+    assert goals is not None
+    assert not goals.done
+    assert len({"given_up": goals.given_up, "shelved": goals.shelved}[part]) == 1
+    assert Goals(()).done
+
+
+@pytest.mark.parametrize("sentence", ["rewrite nothing.", "rewrite )", "no such tactic.", "Lemma"])
+def test_a_refused_sentence_leaves_the_tip(top: Toplevel, sentence: str) -> None:
+    tip, before = top.tip, top.goals()
+    with pytest.raises(CommandFailed):
+        top.run(sentence)
+    assert top.tip == tip
+    assert top.goals() == before
+
+
+def test_branches_from_one_state_do_not_see_each_other(top: Toplevel) -> None:
+    root = top.tip
+    first = top.run("intros a b.")
+    top.edit_at(root)
+    top.run("intros c d.")
+    top.edit_at(root)
+    assert top.run("intros a b.") == first
+
+
+def test_time_is_exhausted_and_the_process_lives(top: Toplevel) -> None:
+    with pytest.raises(Exhausted, match="Timeout"):
+        top.run("Timeout 1 repeat (pose 0).")
+    assert top.alive
+    assert top.run("intros n m.") is not None
+
+
+def test_memory_is_exhausted_at_the_limit() -> None:
+    with Toplevel(limits=Limits(memory=900 << 20)) as top, pytest.raises((Exhausted, ProcessDied)):
+        top.run("Timeout 60 Eval vm_compute in (Nat.pow 10 12).")
+
+
+def test_a_process_that_does_not_answer_is_killed(top: Toplevel) -> None:
+    top.patience = 0.3
+    with pytest.raises(DeadlinePassed):
+        top.run("repeat (pose 0).")
+    assert not psutil.pid_exists(top.pid)
+    with pytest.raises(ProcessDied):
+        top.run("idtac.")
+
+
+def test_a_killed_process_is_noticed(top: Toplevel) -> None:
+    os.kill(top.pid, signal.SIGKILL)
+    with pytest.raises(ProcessDied):
+        top.run("intros n m.")
+
+
+def test_queries_answer_on_their_own_channel(top: Toplevel) -> None:
+    top.run('idtac "Closed under the global context".')
+    assert top.goals() is not None
+    assert [" ".join(message.split()) for message in top.query("Check 0.")] == ["0 : nat"]
+    with pytest.raises(CommandFailed):
+        top.query("Print Assumptions nothing.")
+
+
+def test_what_cannot_stand_in_xml_is_replaced() -> None:
+    with Toplevel() as top:
+        top.run("Require Import String.")
+        top.run('Goal String (Ascii.ascii_of_nat 7) "<&" = ""%string.')
+        goals = top.run("compute.")
+        assert goals is not None
+        assert "?<&" in goals.text
+
+
+def test_the_scratch_folder_goes_with_the_process() -> None:
+    with Toplevel() as top:
+        scratch = Path(f"/proc/{top.pid}/cwd").resolve()
+        assert scratch.is_dir()
+        assert scratch != Path.cwd()
+    assert not scratch.exists()
+    assert not psutil.pid_exists(top.pid)
+
+
+def test_a_prover_that_does_not_start_says_so() -> None:
+    with pytest.raises(VerifierError, match="run the command by hand"):
+        Toplevel(options=["-no-such-option"])
+
+
+def test_the_version_is_read() -> None:
+    assert version().split(".")[0].isdecimal()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
+def test_a_busy_process_ends_with_a_killed_parent() -> None:
+    script = (
+        "from surpass.domains.proofs.rocq.protocol import Toplevel\n"
+        "top = Toplevel(); print(top.pid, flush=True); top.run('Goal True.'); top.run('repeat (pose 0).')"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.3)
+        parent.kill()
+    child.wait(timeout=10)
