@@ -90,7 +90,7 @@ def test_the_page_holds_the_table_curves_proofs_and_one_search(folder: Path) -> 
     assert page.tags["details"] == len(solved) > 2
     assert "\n".join(solved["~ ~ (~ ~ A -> A)"].actions) in page.text
     assert "kernel 1; T3" in page.text
-    assert "the path to a proof is green" in page.text
+    assert "The path to a proof is green" in page.text
     assert "memory_gib" in page.text
 
 

@@ -100,7 +100,7 @@ def _summary(run: Path) -> dict[str, Any]:
 def _arm(part: Run, run: Path) -> tuple[str, str]:
     """Return the arm and the seed that a part is named after: `arms/ARM-SEED`."""
     arm, dash, seed = part.path.relative_to(run).name.rpartition("-")
-    return (arm, seed) if dash else (part.path.relative_to(run).name or "run", "0")
+    return (arm, seed) if dash else (part.path.relative_to(run).name, "0")
 
 
 def _metrics(run: Path) -> Iterator[dict[str, Any]]:
@@ -108,7 +108,7 @@ def _metrics(run: Path) -> Iterator[dict[str, Any]]:
     for part in parts(run):
         arm, seed = _arm(part, run)
         for row in part.metrics():
-            yield {"arm": arm, "seed": seed} | row
+            yield {"arm": arm or "this run", "seed": seed} | row
 
 
 def _heading(run: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
@@ -236,7 +236,8 @@ def _solved(successes: Iterator[tuple[str, Trajectory]]) -> str:
             f"<pre>{escape(statement)}</pre>{shown}{more}</details>"
         )
     rest = f" The first {LEMMAS} follow." if len(proofs) > LEMMAS else ""
-    return f"<p>{len(proofs)} problems solved in training and evaluation together.{rest}</p>{''.join(items)}"
+    many = "1 problem" if len(proofs) == 1 else f"{len(proofs)} problems"
+    return f"<p>{many} solved, in training and evaluation together.{rest}</p>{''.join(items)}"
 
 
 def _search(run: Path) -> str:
@@ -245,7 +246,8 @@ def _search(run: Path) -> str:
     if not found or not (drawn := drawing(best := max(found, key=_interest))):
         return ""
     expanded = sum(node.order is not None for node in best.nodes)
-    told = f"{len(best.nodes)} states reached, {expanded} expanded; the path to a proof is green."
+    told = f"{len(best.nodes)} states reached, {expanded} expanded."
+    told += " The path to a proof is green." if _interest(best)[0] else ""
     name = f"<code>{escape(best.problem)}</code>"
     return f'<p>{name}: {told} Point at a state to read its goals.</p><div class="wide">{drawn}</div>'
 

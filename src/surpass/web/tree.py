@@ -25,24 +25,25 @@ def drawing(search: SearchTree) -> str:
     kept = chosen(search, won)
     rows = list(_walk(search, kept))
     level = {node.number: index for index, node in enumerate(rows)}
-    marks = []
+    edges, marks = [], []
     for node in rows:
         x, y = 12 + node.depth * INDENT, level[node.number] * ROW + ROW // 2
         kind = "won" if node.number in won else escape(node.status)
         if node.parent is not None:
             top = level[node.parent] * ROW + ROW // 2 + 6
             bend = 12 + nodes[node.parent].depth * INDENT
-            marks.append(f'<path class="edge {kind}" d="M{bend},{top} V{y - 6} q0,6 6,6 H{x - 6}"/>')
+            edges.append(f'<path class="edge {kind}" d="M{bend},{top} V{y - 6} q0,6 6,6 H{x - 6}"/>')
         marks.append(
             f'<g class="node {kind}"><title>{escape(_told(node))}</title><circle cx="{x}" cy="{y}" r="5"/>'
             f'<text x="{x + 12}" y="{y + 4}">{escape(_short(node.action) or "initial state")}'
             f'<tspan class="note" dx="10">{escape(_note(node, search, kept))}</tspan></text></g>'
         )
+    edges.sort(key=lambda edge: 'edge won"' in edge)  # drawn last, so that no other line covers them
     width = max(12 + node.depth * INDENT + LETTER * (len(_short(node.action)) + 34) for node in rows)
     height = len(rows) * ROW
     return (
         f'<svg class="tree" width="{width:.0f}" height="{height}" viewBox="0 0 {width:.0f} {height}" role="img" '
-        f'aria-label="search tree">{"".join(marks)}</svg>'
+        f'aria-label="search tree">{"".join((*edges, *marks))}</svg>'
     )
 
 
@@ -95,7 +96,7 @@ def _note(node: Node, search: SearchTree, kept: set[int]) -> str:
     refused = hidden.count("rejected")
     parts = [
         "" if node.logp is None else f"log p {node.logp:.2f}",
-        "" if node.order is None else f"expanded {node.order + 1}.",
+        "" if node.order is None else f"expansion {node.order + 1}",
         f"{refused} refused" if refused else "",
         f"{len(hidden) - refused} not drawn" if len(hidden) > refused else "",
         node.status if node.status in {"accepted", "unknown", "lost"} else "",
