@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -39,36 +40,38 @@ class TinyPolicy(nn.Module):
     def encode(self, action: str) -> tuple[int, ...]:
         return (*(1 + LETTERS.index(letter) for letter in action), 0)
 
-    def _row(self, text: str, prefix: str) -> Tensor:
-        return self.table[self.rows[text], PREFIXES.index(prefix)].log_softmax(0)
-
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
-        rows = []
-        for trajectory in trajectories:
-            values: list[Tensor] = []
+        lengths = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in trajectories]
+        places: list[tuple[int, ...]] = []  # batch row, column, observation, prefix, token
+        for b, trajectory in enumerate(trajectories):
+            column = 0
             for step in trajectory.steps:
                 prefix = ""
                 for token in step.proposal.tokens:
-                    sure = len(prefix) == LONGEST  # only the end can follow
-                    values.append(self.table.new_zeros(()) if sure else self._row(step.observation.text, prefix)[token])
-                    prefix += LETTERS[token - 1] if token else ""
-            rows.append(torch.stack(values))
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+                    if len(prefix) < LONGEST:  # else only the end can follow, for sure
+                        row = self.rows[step.observation.text]
+                        places.append((b, column, row, PREFIXES.index(prefix), token))
+                        prefix += LETTERS[token - 1] if token else ""
+                    column += 1
+        b_, t_, row_, prefix_, token_ = torch.tensor(places).T
+        values = self.table.log_softmax(2)[row_, prefix_, token_]
+        return values.new_zeros(len(lengths), max(lengths)).index_put((b_, t_), values)
 
-    @torch.no_grad()
     def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
+        logp = self.table.detach().log_softmax(2)
+        tempered: list[list[list[float]]] = (logp / self.temperature).exp().tolist()
         answers = []
         for observation, seed in zip(observations, seeds, strict=True):
-            generator = torch.Generator().manual_seed(seed % 2**62)
-            answers.append([self._sample(observation.text, generator) for _ in range(n)])
+            row, rng = self.rows[observation.text], random.Random(seed)
+            answers.append([self._sample(logp[row], tempered[row], rng) for _ in range(n)])
         return answers
 
-    def _sample(self, text: str, generator: torch.Generator) -> Proposal:
+    def _sample(self, logp: Tensor, weights: list[list[float]], rng: random.Random) -> Proposal:
         action, total = "", 0.0
         while len(action) < LONGEST:
-            row = self._row(text, action)
-            token = int(torch.multinomial((row / self.temperature).softmax(0), 1, generator=generator))
-            total += float(row[token])
+            prefix = PREFIXES.index(action)
+            (token,) = rng.choices(range(3), weights[prefix])
+            total += float(logp[prefix, token])
             if not token:
                 break
             action += LETTERS[token - 1]

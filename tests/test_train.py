@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tests.learning import ACTIONS, PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play, rollouts
+from torch import Tensor
+
+from surpass.core import Status, Trajectory
+from surpass.core import replay as played
+from surpass.errors import ConfigError, ModelError
+from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
+from surpass.objectives.batch import Batch, Metrics, collate, log_return, push, with_tokens
+from surpass.objectives.likelihood import likelihood
+from surpass.recipe import warmth
+from surpass.replay import Replay
+from surpass.store import Run
+from surpass.train import Parts, TrainConfig, train
+
+DEMONSTRATIONS = {p.key: [played(TinyDomain(), p, p.data["solution"])] for p in PROBLEMS}
+KEYS = [problem.key for problem in PROBLEMS]
+CONFIG = TrainConfig(steps=6, problems_per_step=2, learning_rate=0.05, checkpoint_every=100)
+
+
+def searching(**changes: object) -> Parts[TinyState]:
+    policy = TinyPolicy(TEXTS)
+    parts: Parts[TinyState] = Parts(
+        policy=policy,
+        problems=PROBLEMS,
+        objective=partial(log_variance, beta=0.5),
+        reward=log_return,
+        domain=TinyDomain(),
+        search=partial(play, n=4),
+        reference=policy.frozen_copy(),
+    )
+    return replace(parts, **changes)  # type: ignore[arg-type]
+
+
+def supervised() -> Parts[TinyState]:
+    return Parts(TinyPolicy(TEXTS), PROBLEMS, likelihood, log_return, demonstrations=DEMONSTRATIONS)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 64])
+def test_two_passes_are_one(micro_batch: int) -> None:
+    """The gradient of policy and log Z is that of the loss computed through the model at once."""
+    policy, log_z = TinyPolicy(TEXTS), ProblemLogZ(KEYS, initial=0.3)
+    plays = [t for t in rollouts(policy, n=5) if t.verdict.status is not Status.UNKNOWN]
+    plays += DEMONSTRATIONS[KEYS[0]]
+    reference = TinyPolicy(TEXTS, seed=1)
+    for objective in (
+        partial(log_variance, beta=0.7),
+        partial(trajectory_balance, beta=0.7),
+        partial(trajectory_balance, beta=0.7, relative=False),
+        likelihood,
+    ):
+        batch = collate(policy, plays, log_return, reference=reference, log_z=log_z, micro_batch=micro_batch)
+        loss, _ = objective(batch)
+        torch.autograd.backward(loss)
+        tokens = push(policy, plays, batch, log_z=log_z, micro_batch=micro_batch)
+        assert 0 < tokens <= int(batch.mask.sum())
+        filled = replace(batch, logp=policy_values(policy, plays), log_z=log_z(plays))
+        parameters = [policy.table, log_z.values]
+        expected = torch.autograd.grad(objective(filled)[0], parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, expected, strict=True):
+            if gradient is None:
+                assert parameter.grad is None
+            else:
+                assert gradient.abs().max() > 1e-3
+                torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-12)
+            parameter.grad = None
+
+
+def policy_values(policy: TinyPolicy, plays: Sequence[Trajectory]) -> Tensor:
+    return policy.logp(with_tokens(policy, plays))
+
+
+def test_supervised_learning_imitates_the_demonstrations(tmp_path: Path) -> None:
+    parts = supervised()
+    last = train(replace(CONFIG, steps=150), parts, Run.create(tmp_path / "run", {}))
+    assert isinstance(parts.policy, TinyPolicy)
+    for problem in PROBLEMS:
+        for depth, action in enumerate(problem.data["solution"]):
+            found = parts.policy.probabilities(f"{problem.key}/{depth}")
+            assert found[ACTIONS.index(action)] > 0.95
+    assert last["nll_per_trajectory"] < 0.1
+    assert last["sampled"] == last["verifier_steps"] == 0
+    # two steps of an action and its end: "a", "aa" is five tokens; both problems in every step
+    assert last["gradient_tokens"] == 150 * 2 * 5
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_search_learns_what_the_checker_accepts(tmp_path: Path, head: bool) -> None:
+    parts = searching()
+    if head:
+        parts = replace(parts, objective=partial(trajectory_balance, beta=0.5), log_z=ProblemLogZ(KEYS))
+    run = Run.create(tmp_path / "run", {})
+    config = replace(CONFIG, steps=150, log_z_learning_rate=0.2)
+    last = train(config, parts, run)
+    rows = run.metrics()
+    early, late = (sum(row["accepted"] for row in part) for part in (rows[:30], rows[-30:]))
+    assert late > 1.8 * early
+    assert last == rows[-1] == run.summary()
+    plays = list(run.trajectories())
+    assert len(plays) == 150 * 8 == sum(row["sampled"] for row in rows)
+    assert last["verifier_steps"] == sum(len(t.steps) for t in plays)
+    assert last["sampled_tokens"] == sum(len(s.proposal.tokens) for t in plays for s in t.steps)
+    assert sum(row["unknown"] for row in rows) == sum(t.verdict.status is Status.UNKNOWN for t in plays)
+    if parts.log_z is not None:
+        assert all(value.abs() > 0.3 for value in next(iter(parts.log_z.parameters())).detach())
+
+
+def test_the_target_is_learned_exactly_from_any_trajectories(tmp_path: Path) -> None:
+    """All actions of both problems in every batch: the policy becomes the enumerated p_ref R^beta / Z."""
+    domain = TinyDomain(length=1)
+    plays = {p.key: [played(domain, p, [action]) for action in ACTIONS if action != "aaa"] for p in PROBLEMS}
+    parts = searching(domain=None, search=None, demonstrations=plays)
+    config = replace(CONFIG, steps=300, learning_rate=0.1, schedule="cosine", clip=10.0)
+    last = train(config, parts, Run.create(tmp_path / "run", {}))
+    assert isinstance(parts.policy, TinyPolicy)
+    assert isinstance(parts.reference, TinyPolicy)
+    known = torch.tensor([action != "aaa" for action in ACTIONS])  # an UNKNOWN has no reward: nothing is learned of it
+    for problem in PROBLEMS:
+        log_reward = torch.tensor([0.0 if action.startswith(problem.key[-1]) else -10.0 for action in ACTIONS])
+        target = (parts.reference.probabilities(f"{problem.key}/0").log() + 0.5 * log_reward)[known].softmax(0)
+        learned = parts.policy.probabilities(f"{problem.key}/0")[known]
+        assert (learned / learned.sum() - target).abs().sum() / 2 < 0.01
+    assert last["loss"] < 1e-3
+
+
+def test_replay_fires_from_the_second_step_on_and_remembers_only_what_was_found(tmp_path: Path) -> None:
+    memory = Replay(capacity=4)
+    parts = searching(replay=memory, demonstrations=DEMONSTRATIONS)
+    run = Run.create(tmp_path / "run", {})
+    train(replace(CONFIG, steps=4, replay_probability=1.0, replay_draw=3), parts, run)
+    rows = run.metrics()
+    assert [row["sampled"] for row in rows] == [8, 0, 0, 0]
+    assert rows[0]["replayed"] == 0
+    assert all(0 < row["replayed"] <= 6 for row in rows[1:])
+    assert rows[1]["verifier_steps"] == rows[3]["verifier_steps"]  # replay costs the checker nothing
+    assert rows[3]["gradient_tokens"] > rows[1]["gradient_tokens"]
+    found = list(run.trajectories())
+    for key in KEYS:
+        assert 0 < len(memory.stored(key)) <= 4
+        for log_reward, trajectory in memory.stored(key):
+            assert trajectory in found
+            assert log_reward == float(log_return([trajectory]))
+
+
+def test_tempering_is_drawn_as_configured(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    train(replace(CONFIG, steps=60), searching(search=partial(play, n=1)), run)
+    drawn = [row["temperature"] for row in run.metrics()]
+    tempered = [value for value in drawn if value != 1.0]
+    assert all(0.25 <= value <= 1.0 for value in drawn)
+    assert 28 <= len(tempered) <= 52  # 60 draws at 0.666
+    assert max(tempered) - min(tempered) > 0.5
+
+
+def test_a_step_without_data_is_skipped_and_counted(tmp_path: Path) -> None:
+    policy = TinyPolicy(TEXTS)
+    with torch.no_grad():
+        policy.table[:, :, 1] = 50.0  # says "aaa", which crashes the checker
+    start = policy.table.detach().clone()
+    parts = searching(policy=policy, search=partial(play, n=2))
+    run = Run.create(tmp_path / "run", {})
+    last = train(replace(CONFIG, steps=3), parts, run)
+    assert last["skipped_without_data"] == 3
+    assert last["unknown"] == last["sampled"] == 4
+    assert last["gradient_tokens"] == 0
+    assert torch.equal(policy.table, start)
+    assert len(list(run.trajectories())) == 12
+
+
+def broken(batch: Batch, *, good: int, calls: list[int]) -> tuple[Tensor, Metrics]:
+    loss, metrics = log_variance(batch, beta=0.5)
+    calls.append(1)
+    return (loss if len(calls) % 3 < good else loss * float("nan")), metrics
+
+
+def test_steps_that_are_not_finite_are_skipped_and_then_fatal(tmp_path: Path) -> None:
+    parts = searching(objective=partial(broken, good=1, calls=[]))
+    last = train(replace(CONFIG, patience=3), parts, Run.create(tmp_path / "a", {}))
+    assert last["skipped_not_finite"] == 4
+    assert isinstance(parts.policy, TinyPolicy)
+    assert torch.isfinite(parts.policy.table).all()
+    parts = searching(objective=partial(broken, good=0, calls=[]))
+    start = TinyPolicy(TEXTS).table
+    with pytest.raises(ModelError, match="not finite 3 steps in a row"):
+        train(replace(CONFIG, patience=3), parts, Run.create(tmp_path / "b", {}))
+    assert isinstance(parts.policy, TinyPolicy)
+    assert torch.equal(parts.policy.table, start)
+
+
+def test_evaluation_is_recorded_when_due_and_at_the_end(tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def evaluate(step: int) -> Metrics:
+        steps.append(step)
+        return {"solved": step / 10}
+
+    run = Run.create(tmp_path / "run", {})
+    last = train(replace(CONFIG, steps=5, evaluate_every=2), searching(evaluate=evaluate), run)
+    assert steps == [2, 4, 5]
+    assert last["eval/solved"] == 0.5
+    assert ["eval/solved" in row for row in run.metrics()] == [False, True, False, True, True]
+
+
+def test_learning_rate() -> None:
+    config = TrainConfig(steps=10, warmup=3)
+    assert [warmth(config, step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    cosine = replace(config, schedule="cosine", warmup=0)
+    assert [warmth(cosine, step) for step in (0, 5, 10)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_parts_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    for config, parts, message in (
+        (CONFIG, searching(problems=[]), "no problems"),
+        (CONFIG, searching(domain=None), "a search needs a domain"),
+        (CONFIG, searching(domain=None, search=None), "nothing to learn from"),
+        (replace(CONFIG, micro_batch=0), searching(), "micro_batch >= 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(config, parts, run)
