@@ -39,6 +39,10 @@ def small_corpus(folder: Path) -> tuple[str, ...]:
     return (report.out,)
 
 
+def nothing(folder: Path) -> tuple[str, ...]:
+    return ()
+
+
 ARGUMENTS: dict[str, Callable[[Path], tuple[str, ...]]] = {"rocq": small_corpus}  # for domains that need some
 SPLITS = {"rocq": "all"}  # otherwise "test"
 MARKS = {"rocq": [pytest.mark.rocq]}  # what a domain cannot do without
@@ -48,7 +52,7 @@ Case = tuple[Domain[Any], str]
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in DOMAINS])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     module, _, name = DOMAINS[request.param].partition(":")
-    arguments = ARGUMENTS.get(request.param, lambda folder: ())(tmp_path_factory.mktemp(request.param))
+    arguments = ARGUMENTS.get(request.param, nothing)(tmp_path_factory.mktemp(request.param))
     make: Callable[..., Domain[Any]] = getattr(import_module(module), name)
     domain = make(*arguments)
     with domain if isinstance(domain, AbstractContextManager) else nullcontext():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +30,8 @@ from surpass.core import (
 from surpass.errors import ConfigError, ModelError, VerifierError
 from surpass.models.scripted import Automaton, Place, Scripted, Uniform
 from surpass.rollouts.runner import Budget, RunOptions, run
+from surpass.rollouts.trace import Event
+from surpass.rollouts.workers import Workers
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 
@@ -318,3 +321,64 @@ def test_an_error_of_the_domain_raises_at_once_or_after_the_rest(workers: int) -
 def test_options_that_cannot_be(make: Callable[[], RunOptions]) -> None:
     with pytest.raises(ConfigError, match="expected workers >= 0, live >= 1 and replicas >= 1"):
         make()
+
+
+def test_an_error_of_a_search_names_the_problem() -> None:
+    def wrong(domain: Domain[Place], problem: Problem, state: Place, /) -> Conversation[None]:
+        yield from propose([domain.observe(state)], 1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(run(wrong, diamond().problems("train"), diamond(), Uniform(ACTIONS)))
+    assert raised.value.__notes__ == ["raised by the search on problem 'a', replica 0"]
+
+
+@dataclass
+class Looking:
+    """A policy that looks, whenever it is asked, whether the workers are busy."""
+
+    pool: Workers[Place]
+    seen: list[tuple[int, bool]] = field(default_factory=list)
+
+    def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
+        self.seen.append((len(observations), self.pool.busy))
+        return Uniform(ACTIONS).propose(observations, n, seeds=seeds)
+
+
+@dataclass(frozen=True)
+class Slow(TwoSeats):
+    """Takes its time for a step."""
+
+    inner: Automaton = field(default_factory=forest)
+
+    def step(self, state: Place, action: str) -> Place:
+        time.sleep(0.003)
+        return self.inner.step(state, action)
+
+    def observe(self, state: Place) -> Observation:
+        return self.inner.observe(state)
+
+
+def test_the_model_works_on_one_half_while_workers_step_the_other() -> None:
+    domain, search = Slow(), partial(best_first, width=4, expansions=5)
+    with Workers(domain, 1) as pool:
+        policy = Looking(pool)
+        found = list(run(search, domain.problems("train"), domain, policy, options=RunOptions(live=12, pool=pool)))
+    assert found == list(run(search, domain.problems("train"), domain, Uniform(ACTIONS)))
+    assert any(busy for _, busy in policy.seen)
+    first = next(rows for rows, busy in policy.seen if busy)
+    assert 6 <= first < 12
+
+
+def test_each_conversation_tells_the_same_under_every_schedule() -> None:
+    domain, heard = forest(), list[dict[str, list[Event]]]()
+    for options in (RunOptions(live=1), RunOptions(live=5), RunOptions(workers=2)):
+        events: list[Event] = []
+        search = partial(best_first, width=3, expansions=6)
+        told = replace(options, trace=events.append)
+        list(run(search, domain.problems("train"), domain, Uniform(ACTIONS), options=told))
+        heard.append(
+            {key: [one for one in events if one["problem"] == key] for key in {one["problem"] for one in events}}
+        )
+    assert heard[0] == heard[1] == heard[2]
+    assert len(heard[0]) == 12

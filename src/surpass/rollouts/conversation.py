@@ -18,11 +18,9 @@ from surpass.core import (
     Domain,
     Lost,
     Problem,
-    Proposal,
     Propose,
     Said,
     Score,
-    Scored,
     Search,
     State,
     Status,
@@ -93,17 +91,13 @@ class Live(Generic[State]):
         """Return the seed of one row of the current ask: equal however the asks of a run were merged."""
         return derive_seed(self._terms.seed, self._terms.step, self.problem.key, self.replica, self._asks, row)
 
-    def proposed(self, rows: list[list[Proposal]]) -> None:
-        """Answer a Propose."""
-        assert isinstance(self.ask, Propose)
-        self._spent += generated(rows)
-        self._trace.proposed(self._asks, self.ask, rows)
-        self._answer(rows)
-
-    def scored(self, rows: list[Scored]) -> None:
-        """Answer a Score."""
-        assert isinstance(self.ask, Score)
-        self._trace.scored(self._asks, self.ask, rows)
+    def think(self, rows: list[Any]) -> None:
+        """Take in the answer to a Propose (lists of proposals) or a Score (`Scored`), one for each observation."""
+        if isinstance(self.ask, Propose):
+            self._spent += generated(rows)
+            self._trace.proposed(self._asks, self.ask, rows)
+        elif isinstance(self.ask, Score):
+            self._trace.scored(self._asks, self.ask, rows)
         self._answer(rows)
 
     def fail(self, error: Exception) -> None:
@@ -152,6 +146,9 @@ class Live(Generic[State]):
             except BudgetSpent:  # the search did not catch it
                 self.abandon("budget", self._refusal)
                 return
+            except Exception as error:
+                error.add_note(f"raised by the search on problem {self.problem.key!r}, replica {self.replica}")
+                raise
             if isinstance(said, Trajectory):
                 self._record(said)
                 speak = partial(next, self._conversation)

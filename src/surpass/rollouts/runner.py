@@ -42,6 +42,8 @@ from surpass.rollouts.workers import Failed, Inline, Workers
 
 __all__ = ["Budget", "RunOptions", "derive_seed", "run"]
 
+Row = list[Proposal] | Scored  # the answer to one observation
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -161,23 +163,17 @@ def _think(waiting: Sequence[Live[State]], policies: Sequence[Policy]) -> None:
         n = live.ask.n if isinstance(live.ask, Propose) else None  # None: a Score
         for row, observation in enumerate(live.ask.observations):
             batches[_player(observation, policies), n].append((live, row, observation))
-    proposed: dict[Live[State], dict[int, list[Proposal]]] = defaultdict(dict)
-    scored: dict[Live[State], dict[int, Scored]] = defaultdict(dict)
+    answers: dict[Live[State], dict[int, Row]] = {live: {} for live in waiting}
     for (player, n), batch in batches.items():
         observations = [observation for _, _, observation in batch]
-        if n is not None:
-            seeds = [live.seed(row) for live, row, _ in batch]
-            for (live, row, _), proposals in zip(
-                batch, _proposals(policies[player], observations, n, seeds), strict=True
-            ):
-                proposed[live][row] = proposals
+        if n is None:
+            rows = _scores(policies[player], observations)
         else:
-            for (live, row, _), one in zip(batch, _scores(policies[player], observations), strict=True):
-                scored[live][row] = one
-    for live, rows in proposed.items():
-        live.proposed([rows[row] for row in range(len(rows))])
-    for live, marks in scored.items():
-        live.scored([marks[row] for row in range(len(marks))])
+            rows = _proposals(policies[player], observations, n, [live.seed(row) for live, row, _ in batch])
+        for (live, row, _), answer in zip(batch, rows, strict=True):
+            answers[live][row] = answer
+    for live, found in answers.items():
+        live.think([found[row] for row in range(len(found))])
 
 
 def _player(observation: Observation, policies: Sequence[Policy]) -> int:
@@ -190,7 +186,7 @@ def _player(observation: Observation, policies: Sequence[Policy]) -> int:
     return observation.seat
 
 
-def _proposals(policy: Policy, observations: list[Observation], n: int, seeds: list[int]) -> list[list[Proposal]]:
+def _proposals(policy: Policy, observations: list[Observation], n: int, seeds: list[int]) -> Sequence[Row]:
     rows = policy.propose(observations, n, seeds=seeds)
     if len(rows) != len(observations) or any(len(row) > n for row in rows):
         found = f"{len(rows)} rows, the longest of {max(map(len, rows), default=0)}"
@@ -200,7 +196,7 @@ def _proposals(policy: Policy, observations: list[Observation], n: int, seeds: l
     return rows
 
 
-def _scores(policy: Policy, observations: list[Observation]) -> list[Scored]:
+def _scores(policy: Policy, observations: list[Observation]) -> Sequence[Row]:
     if not isinstance(policy, Scorer):
         raise ConfigError(f"run: this search asks for scores, and {type(policy).__name__} has no score method")
     rows = policy.score(observations)
