@@ -42,6 +42,7 @@ from surpass.domains.proofs.rocq.session import Source
 from surpass.domains.proofs.rocq.trust import axioms
 from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
 
+NESTED, UNENDED = "nested proof", "no end"  # reasons
 SUBSETS = {"basics": ("Logic", "Bool", "Arith", "Lists")}  # folders of the standard library: under two minutes
 
 _PREFIX = r"(?:#\[[^\]]*\]\s*)*(?:(?:Local|Global|Polymorphic|Monomorphic|Private)\s+)*"
@@ -92,7 +93,7 @@ class _Open:
             self.opening = text
             return
         if _CLOSING.match(text):
-            self.reason = "nested proof"
+            self.reason = NESTED
         action = normalise(text)
         if refused := refusal(action):
             self.reason = self.reason or f"sentence that no policy may say: {refused}"
@@ -107,8 +108,8 @@ class _Open:
             self.reason = f"no lemma: {_bare(self.statement)}"
         elif kind in _CONTENT and text != "Qed.":
             self.reason = f"transparent definition: {kind}"
-        elif text.startswith(("Admitted", "Abort", "Save")) or not text:
-            self.reason = text or "no end"
+        elif not text.startswith(("Qed", "Defined", "Proof")) and self.reason != NESTED:
+            self.reason = text or UNENDED
         return Replayed(
             name,
             self.module,
@@ -124,11 +125,22 @@ class _Open:
         )
 
 
+class RefusedError(VerifierError):
+    """A sentence of a file that does not run; `start` is its first character."""
+
+    def __init__(self, sentence: Sentence, position: int, error: Exception) -> None:
+        super().__init__(
+            f"expected sentence {position}, {' '.join(sentence.text.split())[:80]!r}, to run, found "
+            f"{type(error).__name__}: {error}; compile the file, and the libraries it requires, to see why"
+        )
+        self.start = sentence.start
+
+
 def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator[Replayed | str]:
     """Execute a file's sentences; yield each proof once it is closed, and the module's name just before its `End`.
 
     `library` is the logical name of the file; while the generator waits, the consumer may ask the prover anything that
-    it undoes. A proof without an end is yielded last. Raises VerifierError, naming the sentence that Rocq refuses.
+    it undoes. A proof without an end is yielded last. Raises RefusedError for a sentence that does not run.
     """
     scopes, opened, goals = list[tuple[str, str]](), None, None
     for position, sentence in enumerate(sentences):
@@ -158,8 +170,7 @@ def _execute(top: Toplevel, sentence: Sentence, position: int) -> Goals | None:
     try:
         return top.run(sentence.text)
     except (CommandFailed, Exhausted, ProcessDied) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise VerifierError(f"expected sentence {position}, {sentence.text[:80]!r}, to run, found {found}") from error
+        raise RefusedError(sentence, position, error) from error
 
 
 def _closes(top: Toplevel, sentence: str) -> bool:
@@ -192,6 +203,16 @@ def _follow(scopes: list[tuple[str, str]], text: str) -> None:
         scopes.pop()
     elif (scope := _SCOPE.match(text)) and ":=" not in _WITH.sub("", text):  # `Module M := N.` opens nothing
         scopes.append((scope["kind"], scope["name"]))
+
+
+def is_open(met: Replayed) -> bool:
+    """Tell whether a file leaves this proof open."""
+    return met.closing.startswith(("Admitted", "Abort")) or not met.closing
+
+
+def is_statement(text: str) -> bool:
+    """Tell whether a sentence states a lemma, without a body."""
+    return _STATEMENT.match(text) is not None and ":=" not in text
 
 
 def _proof_term(text: str) -> str:
@@ -431,18 +452,19 @@ def _replay(source: Source, deadline: float, stop: threading.Event) -> tuple[lis
             elif met.reason:
                 skipped.append(met.reason)
             else:
-                records.append(_record(met))
+                records.append(record(met))
                 pending.setdefault(met.module, []).append(records[-1])
         for group in pending.values():
             _assume(top, group)
-    for name, count in Counter(record["name"] for record in records).items():
-        for record in records if count > 1 else ():  # `Let` of two sections
-            if record["name"] == name:
-                record["key"] = f"{name}@{record['position']}"
+    names = Counter(one["name"] for one in records)
+    for one in records:
+        if names[one["name"]] > 1:  # `Let` of two sections
+            one["key"] = f"{one['name']}@{one['position']}"
     return records, skipped
 
 
-def _record(met: Replayed) -> dict[str, Any]:
+def record(met: Replayed) -> dict[str, Any]:
+    """Return what a corpus says of a proof, but for its assumptions and its file."""
     return {
         "key": f"{met.module}.{met.name}",
         "name": f"{met.module}.{met.name}",
@@ -461,13 +483,13 @@ def _assume(top: Toplevel, records: Sequence[dict[str, Any]]) -> None:
     """Give each record the axioms that the proofs of all of them rest on; the tip stays."""
     if not records:
         return
-    names = [record["name"] for record in records]
+    names = [one["name"] for one in records]
     try:
         found = _assumptions(top, names)
     except (CommandFailed, Exhausted):  # a `Let` cannot be mentioned once its section is closed
         found = _assumptions(top, [name for name in names if _known(top, name)])
-    for record in records:
-        record["assumptions"] = found
+    for one in records:
+        one["assumptions"] = found
 
 
 def _assumptions(top: Toplevel, names: Sequence[str]) -> list[str]:

@@ -1,0 +1,257 @@
+"""Proving the open lemmas of a Rocq file where they stand, and writing the proofs into it.
+
+A lemma is open where its proof ends in `Admitted.` or `Abort.`, is empty (`Proof. Qed.`), or where the file ends before
+it does. A proof counts once a fresh process has accepted it (`trust.recheck`), and the file is replaced, in one step,
+only after the whole changed file has compiled in a scratch folder.
+
+**Assumptions.** There is no human proof to compare with, so a proof may rest on what stands at its place: the axioms
+and parameters that Rocq knows there, and lemmas left open earlier in the same file (those stay visible in it).
+Not here: policies and searches (they are given), and the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
+
+from surpass.core import Policy, Problem, Search, Status, Trajectory
+from surpass.domains.proofs.rocq.domain import ProofState, Rocq
+from surpass.domains.proofs.rocq.extraction import (
+    UNENDED,
+    RefusedError,
+    Replayed,
+    is_open,
+    is_statement,
+    logical_name,
+    project_options,
+    record,
+    walk,
+)
+from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
+from surpass.domains.proofs.rocq.sentences import Sentence, split
+from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.trust import recheck
+from surpass.errors import DataError, VerifierError
+from surpass.rollouts.runner import Budget, RunOptions, run
+
+_EMPTY = re.compile(r"(?:Qed|Defined)\s*\.")
+_PROOF = re.compile(r"Proof\b")
+_AXIOM = re.compile(r"(\S+?):(?:\s|$)")
+_AXIOMS = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive]."
+_COMPILE = 600.0  # seconds for the changed file
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An open lemma, or the rest of a file, that cannot be posed."""
+
+    name: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProveReport:
+    """What became of a file: one trajectory for each open lemma, and the proofs that a fresh process accepted."""
+
+    file: str
+    trajectories: tuple[Trajectory, ...]
+    proofs: Mapping[str, str]  # problem key -> script, from `Proof.` to `Qed.`
+    skipped: tuple[Skipped, ...]
+    written: bool = False
+    refusal: str = ""  # why the file was left as it was although writing was asked for
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for trajectory in self.trajectories:
+            key, found = trajectory.problem.key, trajectory.problem.key in self.proofs
+            yield f"[bold]{escape(key)}[/bold]: {'proved' if found else escape(_failure(trajectory))}"
+            if found:
+                yield escape(f"{trajectory.problem.data['statement']}\n{self.proofs[key]}")
+        for skipped in self.skipped:
+            yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
+        changed = "written" if self.written else escape(self.refusal) or "left as it was"
+        yield f"{len(self.proofs)} of {len(self.trajectories)} open lemmas proved; {escape(self.file)}: {changed}"
+
+
+def open_problems(
+    path: Path | str, scratch: Path | str, *, deadline: float = 120.0
+) -> tuple[list[Problem], list[Skipped]]:
+    """Return the open lemmas of a file as problems, and what cannot be posed, with the reason.
+
+    Where an empty proof would stop Rocq, the problems refer to a copy in `scratch` that admits it: keep that folder
+    while they are used. `deadline` is in seconds for each sentence. Raises DataError where the file cannot be read.
+    """
+    file = Path(path).resolve()
+    text = _text(file)
+    try:
+        sentences = split(text)
+    except DataError as error:
+        return [], [Skipped(file.name, 1, str(error))]
+    options = project_options(file.parent) or ("-Q", str(file.parent), "")
+    source = Source(str(file), logical_name(file, options), False, options)
+    mended = _mend(sentences)
+    if mended != sentences:
+        copy = Path(scratch) / file.name
+        copy.write_text(_changed(text, {(s.start, s.end): m.text for s, m in zip(sentences, mended, strict=True)}))
+        source = Source(str(copy), source.top, False, options)
+    problems, skipped = list[Problem](), list[Skipped]()
+    try:
+        with Toplevel(source.top, source.options, Limits(call=deadline)) as top:
+            for met in _open_proofs(top, mended, source.top):
+                if met.reason in (met.closing, UNENDED):
+                    assumptions = [*_axioms(top), *(problem.data["name"] for problem in problems)]
+                    problems.append(_problem(met, source, sentences, assumptions))
+                else:
+                    line = text.count("\n", 0, sentences[met.position].start) + 1
+                    skipped.append(Skipped(met.name or met.statement[:40], line, met.reason))
+    except RefusedError as refused:
+        skipped.append(Skipped(file.name, text.count("\n", 0, refused.start) + 1, str(refused)))
+    except (VerifierError, CommandFailed, Exhausted, ProcessDied) as error:
+        skipped.append(Skipped(file.name, 1, str(error)))
+    return problems, skipped
+
+
+def prove_file(
+    path: Path | str,
+    policy: Policy,
+    search: Search[ProofState],
+    *,
+    budget: Budget = Budget(),  # noqa: B008 - frozen
+    seed: int = 0,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    write: bool = False,
+) -> ProveReport:
+    """Attempt every open lemma of a file with `search`, check what was found anew, and, if asked, write it down.
+
+    Raises DataError where the file cannot be read; a file that Rocq refuses gives a report that says so.
+    """
+    file = Path(path).resolve()
+    text = _text(file)
+    with tempfile.TemporaryDirectory(prefix="surpass-prove-") as scratch:
+        problems, skipped = open_problems(file, scratch)
+        with Rocq(problems) as domain:
+            found = list(run(search, problems, domain, policy, budget=budget, seed=seed, options=options))
+        best = {t.problem.key: t for t in sorted(found, key=lambda t: t.solved)}
+        solved = [t for t in best.values() if t.solved]
+        verdicts = recheck(solved)
+        proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
+        refusal = ""
+        if write and proved:
+            changed = _changed(text, {t.problem.data["span"]: f"\n{_script(t)}" for t in proved})
+            refusal = _compile(changed, file, Path(scratch)) or _replace(file, text, changed)
+        return ProveReport(
+            str(file),
+            tuple(best[problem.key] for problem in problems),
+            {t.problem.key: _script(t, opening=True) for t in proved},
+            tuple(skipped),
+            written=bool(write and proved and not refusal),
+            refusal=refusal,
+        )
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", newline="") as source:  # line ends stay as they are
+            return source.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"expected Rocq source in {file}, found {error}; give the path of a .v file") from error
+
+
+def _mend(sentences: Sequence[Sentence]) -> list[Sentence]:
+    """Admit each proof that ends before it begins: such a `Qed.` never succeeds and would stop Rocq."""
+    mended = list(sentences)
+    for index, (before, sentence) in enumerate(pairwise(sentences), start=1):
+        if _EMPTY.fullmatch(sentence.text) and (_PROOF.match(before.text) or is_statement(before.text)):
+            mended[index] = Sentence("Admitted.", sentence.start, sentence.end)
+    return mended
+
+
+def _changed(text: str, changes: Mapping[tuple[int, int], str]) -> str:
+    for (start, end), new in sorted(changes.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _open_proofs(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator[Replayed]:
+    for met in walk(top, sentences, library):
+        if isinstance(met, Replayed) and is_open(met):
+            yield met
+
+
+def _axioms(top: Toplevel) -> list[str]:
+    """Return the names of the axioms and parameters known at the tip."""
+    return [found[1] for message in top.query(_AXIOMS) if (found := _AXIOM.match(message))]
+
+
+def _problem(met: Replayed, source: Source, sentences: Sequence[Sentence], assumptions: Sequence[str]) -> Problem:
+    """Return an open lemma as a problem; `span` are the characters of the file that a proof replaces."""
+    begin = met.position + bool(met.opening)
+    end = begin + len(met.script) + bool(met.closing)
+    data = record(met) | {
+        "file": source.file,
+        "top": source.top,
+        "noinit": source.noinit,
+        "options": list(source.options),
+        "solution": (),
+        "steps": (),
+        "assumptions": list(assumptions),
+        "span": (sentences[begin].end, sentences[end].end),
+    }
+    return Problem(data["key"], source.file, data)
+
+
+def _script(trajectory: Trajectory, *, opening: bool = False) -> str:
+    """Return the proof as it is written into the file; with its `Proof.` in any case if `opening`."""
+    first = trajectory.problem.data["opening"] if opening else ""
+    first = first or ("" if trajectory.problem.data["opening"] else "Proof.")
+    lines, marks = list[str](), list[str]()
+    for action in trajectory.actions:
+        marks.append(action)
+        if not Sentence(action, 0, len(action)).undotted or action == "}":
+            lines.append("  " + " ".join(marks))
+            marks.clear()
+    return "\n".join(filter(None, (first, *lines, *(["  " + " ".join(marks)] if marks else []), "Qed.")))
+
+
+def _failure(trajectory: Trajectory) -> str:
+    end = trajectory.info.get("end", "")
+    return f"not proved ({trajectory.verdict.status}{f', {end}' if end else ''})"
+
+
+def _compile(text: str, file: Path, scratch: Path) -> str:
+    """Compile a changed file in a scratch folder under its own logical name; return what Rocq refused, or nothing."""
+    options = project_options(file.parent) or ("-Q", str(file.parent), "")
+    folder = scratch / "compile"
+    folder.mkdir()
+    copy = folder / file.name
+    copy.write_text(text, encoding="utf-8", newline="")
+    package = logical_name(file, options).rpartition(".")[0]
+    command = ["coqc", "-q", "-w", "none", *options, "-Q", str(folder), package, str(copy)]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_COMPILE, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"expected the changed file to compile, found {error}; nothing was written"
+    if done.returncode:
+        return f"expected the changed file to compile, found {done.stderr.strip()[-500:]}; nothing was written"
+    return ""
+
+
+def _replace(file: Path, before: str, after: str) -> str:
+    """Replace the file in one step, unless it has changed meanwhile; return why not, or nothing."""
+    if _text(file) != before:
+        return "expected the file as it was read, found it changed meanwhile; nothing was written: run again"
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=file.parent, delete=False) as new:
+        new.write(after)
+    shutil.copymode(file, new.name)
+    os.replace(new.name, file)
+    return ""
