@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -22,11 +25,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from surpass.errors import ConfigError, ModelError
 from surpass.models.packing import Pack, likelihood
 
 SIDECAR = "surpass.json"
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one per folder read or written would drown a run's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,8 @@ def _with_fresh_adapter(weights: Weights, spec: LoraSpec, origin: str) -> Weight
     config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules="all-linear", use_rslora=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        adapter = get_peft_model(weights.network, config)
+        with _peft_on_transformers_5():
+            adapter = get_peft_model(weights.network, config)
     return Weights(_under(adapter), weights.tokenizer, adapter, base)
 
 
@@ -213,10 +219,19 @@ def _with_saved_adapter(weights: Weights, path: str, base: Base, expected: str |
             f"The adapters in {path} were trained on another base than {base.path}: pass the right `base`."
         )
     try:
-        adapter = PeftModel.from_pretrained(weights.network, path, is_trainable=True)
+        with _peft_on_transformers_5():
+            adapter = PeftModel.from_pretrained(weights.network, path, is_trainable=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The adapters in {path} do not fit {base.path}: {_first_line(error)}") from error
     return Weights(_under(adapter), weights.tokenizer, adapter, base)
+
+
+@contextmanager
+def _peft_on_transformers_5() -> Iterator[None]:
+    """Silence one deprecation: peft 0.21 reads a property that transformers 5 renames. Nothing else is hidden."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _under(adapter: PeftModel) -> PreTrainedModel:

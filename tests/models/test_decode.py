@@ -1,0 +1,142 @@
+"""Sampling: its log-probabilities are teacher-forced ones, its rows depend on nothing but themselves."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.models.tiny import causal, observations, save_byt5, sharpened
+from torch import Tensor
+
+from surpass.errors import ConfigError
+from surpass.models import decode
+from surpass.models.decode import Sampling, choose
+from surpass.models.hf import LanguageModel, Layout
+from surpass.models.packing import Pack, chunks, likelihood
+
+
+@pytest.fixture(scope="module", params=["causal", "seq2seq"])
+def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageModel]:
+    if request.param == "causal":
+        yield causal()
+    else:
+        folder: Path = save_byt5(tmp_path_factory.mktemp("byt5"))
+        yield sharpened(LanguageModel.load(folder, layout=Layout("", 64, 16)), 1.5)
+
+
+@torch.no_grad()
+def naive(policy: LanguageModel, prompt: tuple[int, ...], action: tuple[int, ...]) -> Tensor:
+    """One row alone, all columns, no mask, no padding, no cache."""
+    if policy.network.config.is_encoder_decoder:
+        start = policy.network.config.decoder_start_token_id
+        logits = policy.network(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([(start, *action[:-1])])
+        )
+        rows = logits.logits[0]
+    else:
+        rows = policy.network(input_ids=torch.tensor([prompt + action])).logits[0, len(prompt) - 1 : -1]
+    return rows.log_softmax(-1).gather(-1, torch.tensor(action)[:, None])[:, 0]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.3, 1.0), (1.5, 0.7), (0.0, 1.0)])
+def test_sampled_logp_is_teacher_forced_at_temperature_one(
+    policy: LanguageModel, temperature: float, top_p: float
+) -> None:
+    seen = observations(1, 9, 3, 1)
+    rows = policy.tempered(temperature, top_p=top_p).propose(seen, 5, seeds=[1, 2, 3, 4])
+    assert [len(row) for row in rows] == [5] * 4
+    for prompt, row in zip(policy.prompts(seen), rows, strict=True):
+        for proposal in row[:2]:
+            assert proposal.logp == pytest.approx(float(naive(policy, prompt, proposal.tokens).sum()), abs=1e-4)
+
+
+@torch.no_grad()
+def test_packed_scoring_is_one_row_alone(policy: LanguageModel) -> None:
+    prompts = policy.prompts(observations(1, 9))
+    actions = [policy.encode(text) for text in ("auto.", "rewrite Nat.add_comm.", "", "x")]
+    packs = [Pack(prompts[0], tuple(actions)), Pack(prompts[1], (actions[1],))]
+    found = likelihood(policy.network, packs, pad=policy.vocabulary.pad, dtype=torch.float32)
+    for pack, row in zip(packs, found, strict=True):
+        for action, piece in zip(pack.actions, row, strict=True):
+            torch.testing.assert_close(piece, naive(policy, pack.prompt, action), atol=1e-4, rtol=0)
+
+
+def test_rows_do_not_depend_on_their_batch(policy: LanguageModel) -> None:
+    seen, seeds = observations(1, 9, 3, 1, 20), [5, 6, 7, 8, 9]
+    together = policy.propose(seen, 6, seeds=seeds)
+    apart = [policy.propose([one], 6, seeds=[seed])[0] for one, seed in zip(seen, seeds, strict=True)]
+    for left, right in zip(together, apart, strict=True):
+        assert [one.tokens for one in left] == [one.tokens for one in right]
+        assert [one.logp for one in left] == pytest.approx([one.logp for one in right], abs=1e-4)
+    fewer = policy.propose(seen[:1], 2, seeds=seeds[:1])[0]
+    assert [one.tokens for one in fewer] == [one.tokens for one in together[0][:2]]
+    assert together[0] != together[3]  # the same prompt under another seed
+
+
+def test_small_batches_and_crowded_prompts_change_nothing(
+    policy: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = observations(1, 4)
+    whole = policy.propose(seen, 5, seeds=[1, 2])
+    monkeypatch.setattr(decode, "SIDE_BY_SIDE", 2)
+    monkeypatch.setattr(decode, "ROOM", 1)
+    monkeypatch.setattr(policy, "placement", replace(policy.placement, micro_tokens=64))
+    parts = policy.propose(seen, 5, seeds=[1, 2])
+    assert [[one.tokens for one in row] for row in parts] == [[one.tokens for one in row] for row in whole]
+
+
+def test_an_action_ends_at_its_first_end_or_the_limit(policy: LanguageModel) -> None:
+    ends = policy.vocabulary.ends
+    lengths = set()
+    for row in policy.propose(observations(1, 2, 3, 4), 16, seeds=[1, 2, 3, 4]):
+        for proposal in row:
+            assert not ends.intersection(proposal.tokens[:-1])
+            assert policy.truncated(proposal) == (proposal.tokens[-1] not in ends)
+            assert len(proposal.tokens) == 16 or not policy.truncated(proposal)
+            lengths.add(len(proposal.tokens))
+    assert len(lengths) > 1  # samples of several lengths left the batch at several steps
+
+
+def test_greedy_agrees_with_the_library(policy: LanguageModel) -> None:
+    seen = observations(2)
+    prompt = torch.tensor(policy.prompts(seen))
+    [[greedy]] = policy.tempered(0.0).propose(seen, 1, seeds=[0])
+    stops = sorted(policy.vocabulary.ends)
+    out = policy.network.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=16, eos_token_id=stops
+    )
+    skipped = 1 if policy.network.config.is_encoder_decoder else prompt.shape[1]
+    assert tuple(out[0, skipped:].tolist()) == greedy.tokens
+
+
+def test_choice_follows_the_distribution() -> None:
+    probabilities = torch.tensor([0.5, 0.2, 0.0, 0.3])
+    numbers = torch.from_numpy((np.arange(1000) + 0.5) / 1000)
+    logits = probabilities.log().expand(1000, 4)
+    for sampling, expected in (
+        (Sampling(), [500, 200, 0, 300]),
+        (Sampling(temperature=0.5), [658, 105, 0, 237]),  # 25 : 4 : 9 of 38
+        (Sampling(top_p=0.6), [625, 0, 0, 375]),
+        (Sampling(top_p=0.5), [1000, 0, 0, 0]),
+        (Sampling(temperature=0.0), [1000, 0, 0, 0]),
+    ):
+        tokens, logp = choose(logits, numbers, sampling)
+        assert tokens.bincount(minlength=4).tolist() == pytest.approx(expected, abs=1)
+        torch.testing.assert_close(logp, probabilities.log()[tokens])
+
+
+def test_bad_sampling_is_refused() -> None:
+    for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}):
+        with pytest.raises(ConfigError):
+            Sampling(**wrong)
+
+
+def test_chunks_hold_everything_once_within_the_budget() -> None:
+    sizes = [(length, length % 7) for length in (5, 90, 31, 31, 2, 77, 64, 1)]
+    batches = chunks(sizes, 130)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(sizes)))
+    for batch in batches:
+        width = max(sizes[i][0] for i in batch) + max(sizes[i][1] for i in batch)
+        assert len(batch) == 1 or width * len(batch) <= 130
