@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.domains.proofs.rocq import prove_file as module
+from surpass.domains.proofs.rocq.prove_file import ProveReport, open_problems, prove_file
+from surpass.errors import DataError
+from surpass.models.scripted import Scripted
+from surpass.rollouts.runner import Budget
+from surpass.search.best_first import best_first
+
+rocq = [
+    pytest.mark.rocq,
+    pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq"),
+]
+
+SOURCE = """(* Kept: as it is. *)
+Axiom ax : 1 = 2.
+Lemma empty : forall n : nat, n = n.
+Proof. Qed.
+Section s.
+  Variable A : Prop.
+  Lemma admitted : A -> A /\\ True.
+  Admitted.
+End s.
+Lemma aborted : 2 = 1.
+Proof. intros. admit.
+Abort. (* kept too *)
+Definition content : nat. Admitted.
+Lemma proved : 2 = 1. Proof. symmetry. exact ax. Qed.
+Lemma earlier : 5 = 6. Proof. Admitted.
+Lemma later : 6 = 5. Proof. Admitted.
+Lemma unended : exists n : nat, n = 3.
+Proof.
+"""
+PROVED = (
+    SOURCE.replace("Proof. Qed.", "Proof.\n  reflexivity.\nQed.")
+    .replace("True.\n  Admitted.", "True.\nProof.\n  split.\n  assumption.\n  exact I.\nQed.")
+    .replace("Proof. intros. admit.\nAbort.", "Proof.\n  symmetry.\n  exact ax.\nQed.")
+    .replace("6 = 5. Proof. Admitted.", "6 = 5. Proof.\n  symmetry.\n  exact earlier.\nQed.")
+    .replace("n = 3.\nProof.\n", "n = 3.\nProof.\n  eexists.\n  reflexivity.\nQed.\n")
+)
+ANSWERS = {
+    "|- forall n : nat, n = n": ["reflexivity."],
+    "A : Prop\n|- A -> A /\\ True": ["split."],
+    "|- 2 = 1": ["exact proved.", "symmetry."],
+    "|- 1 = 2": ["exact ax."],
+    "|- 6 = 5": ["symmetry."],
+    "|- 5 = 6": ["exact earlier."],
+    "|- exists n : nat, n = 3": ["eexists."],
+}
+OTHERWISE = ["assumption.", "exact I.", "reflexivity.", "-", "intro."]
+
+
+def attempt(file: Path, answers: dict[str, Sequence[str]] | None = None, *, write: bool = False) -> ProveReport:
+    policy = Scripted(ANSWERS if answers is None else answers, otherwise=OTHERWISE)
+    search = partial(best_first, width=5, expansions=40)
+    return prove_file(file, policy, search, budget=Budget(proposals=400), write=write)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "Open.v"
+    path.write_bytes(SOURCE.encode())
+    return path
+
+
+class TestAgainstTheProver:
+    pytestmark = rocq
+
+    def test_open_lemmas_become_problems_where_they_stand(self, file: Path, tmp_path: Path) -> None:
+        problems, skipped = open_problems(file, tmp_path)
+        names = ["empty", "admitted", "aborted", "earlier", "later", "unended"]
+        assert [problem.key for problem in problems] == [f"Open.{name}" for name in names]
+        assert [problem.data["goals"] for problem in problems][:2] == list(ANSWERS)[:2]
+        assert [(one.name, one.line, one.reason) for one in skipped] == [
+            ("content", 13, "transparent definition: Definition")
+        ]
+        assert "ax" in problems[0].data["assumptions"]
+        assert "Open.earlier" in problems[4].data["assumptions"]
+        assert "Open.later" not in problems[3].data["assumptions"]
+
+    def test_proofs_are_checked_reported_and_written(self, file: Path) -> None:
+        file.chmod(0o640)
+        report = attempt(file, write=True)
+        assert report.proofs["Open.later"] == "Proof.\n  symmetry.\n  exact earlier.\nQed."
+        assert sorted(report.proofs) == [f"Open.{n}" for n in ("aborted", "admitted", "empty", "later", "unended")]
+        assert [t.solved for t in report.trajectories] == [True, True, True, False, True, True]
+        assert (report.written, report.refusal) == (True, "")
+        written = file.read_text(encoding="utf-8")
+        assert written == PROVED
+        assert file.stat().st_mode & 0o777 == 0o640
+        assert [path.name for path in file.parent.iterdir()] == ["Open.v"]
+        console = Console(width=200)
+        with console.capture() as shown:
+            console.print(report)
+        assert "5 of 6 open lemmas proved" in shown.get()
+
+    def test_a_file_that_would_not_compile_is_left_alone(self, file: Path) -> None:
+        report = attempt(file, {"|- forall n : nat, n = n": ["reflexivity."]}, write=True)
+        assert "Open.empty" in report.proofs
+        assert "Open.unended" not in report.proofs
+        assert not report.written
+        assert "nothing was written" in report.refusal
+        assert file.read_text(encoding="utf-8") == SOURCE
+
+    def test_a_file_that_changed_meanwhile_is_left_alone(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def meddling(text: str, path: Path, scratch: Path) -> str:
+            path.write_text("(* edited *)", encoding="utf-8")
+            return ""
+
+        monkeypatch.setattr(module, "_compile", meddling)
+        report = attempt(file, write=True)
+        assert "changed meanwhile" in report.refusal
+        assert file.read_text(encoding="utf-8") == "(* edited *)"
+
+    def test_an_axiom_that_is_not_known_at_the_place_does_not_help(self, tmp_path: Path) -> None:
+        file = tmp_path / "A.v"
+        file.write_text("Lemma early : 1 = 2.\nAdmitted.\nAxiom ax : 1 = 2.\n", encoding="utf-8")
+        problems, _ = open_problems(file, tmp_path)
+        assert "ax" not in problems[0].data["assumptions"]
+        assert not attempt(file, {"|- 1 = 2": ["exact ax."]}).proofs
+
+    @pytest.mark.parametrize(
+        ("source", "open_lemmas", "line", "reason"),
+        [
+            ("Lemma a : True. Admitted.\nRequire Import Nowhere.\n", ["A.a"], 2, "Nowhere"),
+            ("Lemma a : True. Proof.\nexact 0. Qed.", [], 2, "expected sentence 2, 'exact 0.', to run"),
+            ("Lemma a : True.\n(* open", [], 1, "end of the comment"),
+            ("Lemma a : True. Proof.\nLemma b : True. Proof. Qed.", [], 2, "nested proofs"),
+            ("\0", [], 1, "end of the sentence"),
+            ("", [], 0, ""),
+        ],
+    )
+    def test_what_cannot_be_loaded_is_reported(
+        self, source: str, open_lemmas: list[str], line: int, reason: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "A.v"
+        file.write_text(source, encoding="utf-8")
+        problems, skipped = open_problems(file, tmp_path)
+        assert [problem.key for problem in problems] == open_lemmas
+        assert [one.line for one in skipped] == [line] * bool(line)
+        assert all(reason in one.reason for one in skipped)
+
+    def test_load_paths_come_from_the_project(self, tmp_path: Path) -> None:
+        tmp_path.joinpath("_CoqProject").write_text("-Q . Lib\n", encoding="utf-8")
+        file = tmp_path / "A.v"
+        file.write_text("Lemma a : True. Admitted.\n", encoding="utf-8")
+        problems, skipped = open_problems(file, tmp_path)
+        assert (problems[0].key, skipped) == ("Lib.A.a", [])
+        assert attempt(file, {"|- True": ["exact I."]}, write=True).written
+
+
+def test_marks_share_a_line_with_what_they_mark() -> None:
+    actions = ["split.", "-", "+", "auto.", "2:{", "auto.", "}", "-"]
+    steps = tuple(Step(Observation(""), Proposal(action)) for action in actions)
+    trajectory = Trajectory(Problem("p", data={"opening": ""}), steps, Verdict(Status.ACCEPTED, (1.0,)))
+    assert module._script(trajectory).splitlines() == [
+        "Proof.",
+        "  split.",
+        "  - + auto.",
+        "  2:{ auto.",
+        "  }",
+        "  -",
+        "Qed.",
+    ]
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.v.*give the path"):
+        open_problems(tmp_path / "none.v", tmp_path)
