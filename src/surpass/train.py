@@ -47,7 +47,8 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     check(config, parts)
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
     if parts.log_z is not None:
-        groups.append({"params": list(parts.log_z.parameters()), "lr": config.log_z_learning_rate})
+        head = {"params": list(parts.log_z.parameters()), "lr": config.log_z_learning_rate, "weight_decay": 0.0}
+        groups.append(head)  # a decayed log Z would be a wrong one
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     rates = [group["lr"] for group in optimiser.param_groups]
     row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
