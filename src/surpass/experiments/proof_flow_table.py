@@ -1,0 +1,185 @@
+"""From the records of `proof_flow` to its table: successes checked once more (T3), then rates, intervals, comparisons.
+
+Only what a fresh prover accepts counts as solved. Rates are means over seeds and problems, their intervals hierarchical
+bootstraps; arms are compared on the same seeds and problems. An UNKNOWN is not solved, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from surpass.core import Status, Trajectory
+from surpass.evaluation.diversity import actions_key
+from surpass.evaluation.passk import pass_at_k
+from surpass.evaluation.statistics import hierarchical, paired_bootstrap
+from surpass.experiments.proof_flow_data import machine, prover
+from surpass.store import Run
+from surpass.verify import CHECKERS
+
+if TYPE_CHECKING:
+    from surpass.experiments.proof_flow import Config
+
+Proof = tuple[str, Hashable]  # problem key, the actions up to white space
+COMPUTE = ("gradient_tokens", "sampled_tokens", "verifier_steps", "search_seconds", "learn_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one arm did with one seed."""
+
+    seed: int
+    search: list[Trajectory]
+    samples: list[Trajectory]
+    cost: Mapping[str, float]  # of the search: proposals, steps, tokens, seconds, problems
+
+
+def summarise(config: Config, folder: Path) -> dict[str, Any]:
+    """Return the summary of a finished run: its arms, comparisons, compute, and what was checked."""
+    units = {arm: list(_units(folder, arm)) for arm in (*config.arms, *config.sources)}
+    units = {arm: found for arm, found in units.items() if found}
+    everything = [t for found in units.values() for unit in found for t in (*unit.search, *unit.samples)]
+    problems = sorted({t.problem.key for t in everything})
+    standing, checked = _standing(prover(config), everything)
+    solved = {arm: _solved(found, problems, standing) for arm, found in units.items()}
+    return {
+        "prover": prover(config),
+        "arms": {arm: _row(found, problems, standing, solved[arm]) for arm, found in units.items()},
+        "comparisons": _comparisons(solved),
+        "automation_tactics": _by_tactic(units.get("automation", []), standing),
+        "compute": {arm: _compute(folder, arm, config.seeds) for arm in config.arms if arm != "base"},
+        "checked": checked,
+        "machine": machine(),
+    }
+
+
+def _units(folder: Path, arm: str) -> Iterable[Unit]:
+    for path in sorted((folder / "search").glob(f"{arm}-*")):
+        samples = folder / "samples" / path.name
+        yield Unit(
+            int(path.name.rpartition("-")[2]),
+            list(Run.open(path).trajectories()),
+            list(Run.open(samples).trajectories()) if samples.exists() else [],
+            Run.open(path).summary(),
+        )
+
+
+def _proof(trajectory: Trajectory) -> Proof:
+    return trajectory.problem.key, actions_key(trajectory)
+
+
+def _standing(checker: str, trajectories: Iterable[Trajectory]) -> tuple[set[Proof], dict[str, int]]:
+    """Return the distinct proofs that a fresh checker accepts, and how many it was given."""
+    distinct = {_proof(trajectory): trajectory for trajectory in trajectories if trajectory.solved}
+    verdicts = CHECKERS[checker](list(distinct.values()))
+    standing = {proof for proof, verdict in zip(distinct, verdicts, strict=True) if verdict.status is Status.ACCEPTED}
+    return standing, {"proofs": len(distinct), "standing": len(standing)}
+
+
+def _solved(units: Iterable[Unit], problems: list[str], standing: set[Proof]) -> NDArray[np.float64]:
+    """Return whether best-first search solved each problem [seeds, problems]."""
+    rows = []
+    for unit in units:
+        proved = {t.problem.key for t in unit.search if t.solved and _proof(t) in standing}
+        rows.append([float(key in proved) for key in problems])
+    return np.array(rows)
+
+
+def _row(units: list[Unit], problems: list[str], standing: set[Proof], solved: NDArray[np.float64]) -> dict[str, Any]:
+    interval = hierarchical(solved)
+    distinct = [_distinct(unit, standing) for unit in units]
+    n = len(problems)
+    mean = {name: float(np.mean([unit.cost[name] for unit in units])) / n for name in ("proposals", "steps", "tokens")}
+    return {
+        "problems": n,
+        "solved": float(solved.sum(axis=1).mean()),
+        "solve_rate": interval.mean,
+        "ci95": [interval.low, interval.high],
+        "distinct_proofs": float(np.mean(distinct)),
+        "pass_at_k": _passes(units, problems, standing),
+        **mean,
+        "seconds": float(np.mean([unit.cost["seconds"] for unit in units])) / n,
+        "unknown": float(np.mean([sum(t.verdict.status is Status.UNKNOWN for t in unit.search) for unit in units])),
+        "seeds": len(units),
+    }
+
+
+def _distinct(unit: Unit, standing: set[Proof]) -> float:
+    """Return the mean number of distinct proofs of a solved problem, over the search and the samples."""
+    proofs = {_proof(t) for t in (*unit.search, *unit.samples) if t.solved} & standing
+    return len(proofs) / len({key for key, _ in proofs}) if proofs else 0.0
+
+
+def _passes(units: list[Unit], problems: list[str], standing: set[Proof]) -> dict[str, float]:
+    """Return pass@k for powers of two up to the number of samples, averaged over seeds and problems."""
+    if not all(unit.samples for unit in units):
+        return {}
+    drawn = len(units[0].samples) // len(problems)
+    correct = np.zeros((len(units), len(problems)), dtype=np.int64)
+    column = {key: i for i, key in enumerate(problems)}
+    for row, unit in zip(correct, units, strict=True):
+        for trajectory in unit.samples:
+            row[column[trajectory.problem.key]] += trajectory.solved and _proof(trajectory) in standing
+    ks = [2**i for i in range(drawn.bit_length())]
+    return {str(k): float(pass_at_k(drawn, correct, k).mean()) for k in ks}
+
+
+def _comparisons(solved: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
+    """Compare gfn and the mixture with every other row, pair by pair; a row without seeds is repeated for each."""
+    pairs = [(ours, theirs) for ours in ("gfn", "mixture") for theirs in solved if ours in solved and ours != theirs]
+    found = {}
+    for ours, theirs in pairs:
+        left, right = solved[ours], solved[theirs]
+        if len(right) == 1:
+            right = np.repeat(right, len(left), axis=0)
+        if len(left) == len(right):
+            gain = paired_bootstrap(left, right)
+            found[f"{ours} - {theirs}"] = {"difference": gain.mean, "ci95": [gain.low, gain.high]}
+    return found
+
+
+def _by_tactic(units: Iterable[Unit], standing: set[Proof]) -> dict[str, int]:
+    """Return how many problems each automation tactic closes alone."""
+    closed: dict[str, set[str]] = {}
+    for unit in units:
+        for trajectory in unit.search:
+            if trajectory.solved and _proof(trajectory) in standing:
+                closed.setdefault(trajectory.actions[0], set()).add(trajectory.problem.key)
+    return {tactic: len(keys) for tactic, keys in sorted(closed.items())}
+
+
+def _compute(folder: Path, arm: str, seeds: Iterable[int]) -> dict[str, float]:
+    """Return what training an arm took, averaged over seeds."""
+    rows = [Run.open(folder / "train" / f"{arm}-{seed}").summary() for seed in seeds]
+    return {name: float(np.mean([row[name] for row in rows])) for name in COMPUTE}
+
+
+def show(summary: Mapping[str, Any]) -> list[Table]:
+    """Return the tables that a run ends with: every policy, and their differences."""
+    columns = ("policy", "solved", "of", "rate", "95 % interval", "distinct", "pass@k", "proposals", "seconds")
+    rows = Table(*columns, title=f"held-out problems ({summary['prover']}), best-first search, costs per problem")
+    for arm, row in summary["arms"].items():
+        low, high = row["ci95"]
+        last = max(row["pass_at_k"], key=int, default="")
+        rows.add_row(
+            f"{arm} x{row['seeds']}" if row["seeds"] > 1 else arm,
+            f"{row['solved']:.1f}",
+            str(row["problems"]),
+            f"{row['solve_rate']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{row['distinct_proofs']:.2f}",
+            f"{row['pass_at_k'][last]:.1%} @{last}" if last else "-",
+            f"{row['proposals']:.0f}",
+            f"{row['seconds']:.2f}",
+        )
+    gains = Table("difference of solve rates", "mean", "95 % interval, paired")
+    for name, gain in summary["comparisons"].items():
+        low, high = gain["ci95"]
+        gains.add_row(name, f"{gain['difference']:+.1%}", f"{low:+.1%} to {high:+.1%}")
+    return [rows, gains] if gains.rows else [rows]
