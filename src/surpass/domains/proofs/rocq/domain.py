@@ -67,7 +67,7 @@ class Rocq:
         self._history = history
         self._filters = filters
         self.pool = Pool(options or SessionOptions())
-        self._posed: set[str] = set()  # problems whose initial goals the prover has confirmed
+        self._posed: dict[str, Place] = {}  # problems whose initial goals the prover has confirmed
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class Rocq:
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle as configuration: live provers stay here."""
-        return {**self.__dict__, "pool": self.pool.options, "_posed": set()}
+        return {**self.__dict__, "pool": self.pool.options, "_posed": {}}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         options = state["pool"]
@@ -115,8 +115,7 @@ class Rocq:
         after = replace(state, tactics=(*state.tactics, tactic))
         if reason := refusal(tactic):
             return replace(after, status=Status.REJECTED, evidence=evidence("T0", reason))
-        place = Place.of(state.problem)
-        self._confirm(state.problem, place)
+        place = self._posed.get(state.problem.key) or self._confirm(state.problem)
         path = [as_sentence(earlier) for earlier in state.tactics]
         outcome = self.pool.run(place, path, as_sentence(tactic))
         if outcome.goals is None:
@@ -130,16 +129,16 @@ class Rocq:
         """Return the verdict that the final state carries."""
         return None if state.status is None else Verdict(state.status, _RETURNS[state.status], state.evidence)
 
-    def _confirm(self, problem: Problem, place: Place) -> None:
-        """Raise DataError unless the prover states the problem as the corpus does."""
-        if problem.key in self._posed:
-            return
+    def _confirm(self, problem: Problem) -> Place:
+        """Return where the lemma stands. Raises DataError unless the prover states it as the corpus does."""
+        place = Place.of(problem)
         if (found := self.pool.goals(place).text) != problem.data["goals"]:
             raise DataError(
                 f"problem {problem.key}: expected the goals {problem.data['goals']!r}, the prover states {found!r}; "
                 "extract the corpus again with this version of Rocq"
             )
-        self._posed.add(problem.key)
+        self._posed[problem.key] = place
+        return place
 
     def _finish(self, state: ProofState, place: Place, path: Sequence[str]) -> ProofState:
         data = state.problem.data

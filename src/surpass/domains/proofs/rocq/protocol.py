@@ -31,6 +31,8 @@ from surpass.errors import VerifierError
 PROGRAM = "coqidetop.opt"
 ROOT = 1  # the state before the first sentence
 _CHUNK = 1 << 16
+# Rocq's own choice, a minor heap of 256 MB, costs that memory in each process and half of the speed in cache misses.
+_HEAP = {"OCAMLRUNPARAM": "s=4M"}
 _LARGEST = 64 << 20  # bytes of one answer; goals beyond this are no use to anybody
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML, yet Rocq may print them
 # Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic.
@@ -134,6 +136,7 @@ class Toplevel:
         self.tip = ROOT
         self._scratch = tempfile.mkdtemp(prefix="surpass-rocq-")  # `lia` and others write caches where they stand
         self._buffer = bytearray()
+        self._back: int | None = None  # the state to go back to before the next call
         flags = ["-main-channel", "stdfds", "-q", "-async-proofs", "off", "-w", "none", "-top", top]
         setpriv = shutil.which("setpriv")  # without it a busy orphan lives on until its CPU limit, an idle one ends
         guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -143,7 +146,7 @@ class Toplevel:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=self._scratch,
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": self._scratch, "LANG": "C.UTF-8"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": self._scratch, "LANG": "C.UTF-8", **_HEAP},
             start_new_session=True,
             bufsize=0,
         )
@@ -197,9 +200,11 @@ class Toplevel:
             raise
 
     def edit_at(self, state: int) -> None:
-        """Go back to an earlier state; later ones are forgotten. Raises CommandFailed where it is not alive."""
-        self._call(f'<call val="Edit_at"><state_id val="{state}"/></call>')
-        self.tip = state
+        """Go back to an earlier state; later ones are forgotten. The prover hears of it with the next call.
+
+        Raises VerifierError, then, where the state is not alive: whoever keeps states must forget them in time.
+        """
+        self._back = self.tip = state
 
     def query(self, text: str) -> list[str]:
         """Run a query (`Print Assumptions x.`) at the tip and return its messages; the tip stays. Raises CommandFailed.
@@ -255,12 +260,22 @@ class Toplevel:
         return self._answer()
 
     def _send(self, text: str) -> None:
+        """Write calls, after the step back that is still due: one write, so the prover need not wait between them."""
         assert self._process.stdin is not None
+        back, self._back = self._back, None
+        if back is not None:
+            text = f'<call val="Edit_at"><state_id val="{back}"/></call>{text}'
         try:
             self._process.stdin.write(text.encode())
         except (BrokenPipeError, ValueError) as error:
             self.close()
             raise ProcessDied("the prover ended before the call") from error
+        if back is not None:
+            try:
+                self._answer()
+            except CommandFailed as error:
+                self.close()
+                raise VerifierError(f"expected state {back} to be alive, found: {error}") from error
 
     def _answer(self) -> ElementTree.Element:
         """Return the feedback and the value of one call, as the children of one element."""

@@ -37,6 +37,7 @@ def normalise(text: str) -> str:
     return re.sub(r"[ \t]*[\r\n][ \t\r\n]*", " ", text).replace("\t", " ").strip(" ")
 
 
+@lru_cache(maxsize=1 << 14)  # policies repeat themselves
 def refusal(text: str) -> str | None:
     """Return why `text` is not exactly one permitted action, None where it is one. Total: any text has an answer.
 

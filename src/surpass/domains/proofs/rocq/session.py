@@ -262,6 +262,11 @@ class Pool:
     ) -> None:
         self.close()
 
+    @property
+    def memory(self) -> int:
+        """Resident bytes of all processes."""
+        return sum(session.memory for session in self._sessions.values())
+
     def close(self) -> None:
         """End all processes."""
         while self._sessions:
@@ -288,7 +293,7 @@ class Pool:
 
     def _insist(self, place: Place, path: tuple[str, ...], sentence: str, name: str = "") -> tuple[Outcome, list[str]]:
         key = (place, path, sentence)
-        reason = self._deadly.get(key)
+        reason = self._deadly.get(key) if self._deadly else None
         for trial in range(0 if reason else 2):
             session = self._session(place.source)
             try:
@@ -326,7 +331,7 @@ class Pool:
         self.restarts += 1
 
     def _make_room(self) -> None:
-        used = sum(session.memory for session in self._sessions.values())
+        used = self.memory
         while self._sessions and (len(self._sessions) >= self.options.processes or used > self.options.memory):
             _, oldest = self._sessions.popitem(last=False)
             used -= oldest.memory
