@@ -17,7 +17,6 @@ help:
 setup: $(BIN)/.installed prover  ## virtual environment, pinned packages, and Rocq where it may be installed
 
 prove: setup  ## the main job on Rocq's library: extract, train, search, check, report
-	@if command -v coqidetop.opt >/dev/null; then $(BIN)/surpass proofs extract --subset basics; fi
 	@$(BIN)/surpass run proof_flow --preset small
 
 check: $(BIN)/.installed  ## format, lint and types, changing nothing

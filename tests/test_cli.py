@@ -196,3 +196,26 @@ def test_a_closed_pipe_is_no_trouble() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout == "["
     assert done.stderr == ""
+
+
+@pytest.mark.rocq
+def test_prove_tries_every_file_and_says_which_it_could_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Good.v").write_text("Lemma easy : forall n : nat, n = n. Proof. Admitted.\n")
+    (tmp_path / "Refused.v").write_text("Lemma x : no_such_thing. Proof. Admitted.\n")
+    assert cli.main(["prove", "Good.v", "--seconds", "20"]) == 0
+    assert "1 of 1 open lemmas proved" in capsys.readouterr().out
+    assert "Admitted" in (tmp_path / "Good.v").read_text()
+    assert cli.main(["prove", "Missing.v", str(tmp_path), "--write"]) == 2
+    told = capsys.readouterr()
+    assert "Missing.v" in told.err
+    assert "no_such_thing" in " ".join(told.out.split())
+    assert "1 of 1 open lemmas proved in 3 files" in told.out
+    assert "auto." in (tmp_path / "Good.v").read_text()
+
+
+def test_prove_needs_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r").mkdir()
+    troubles = {"--run=nowhere": "run folder", "--run=r": "surpass.json", "--no-automation": "--run DIR"}
+    for flag, told in troubles.items():
+        assert cli.main(["prove", "Any.v", flag]) == 2
+        assert told in capsys.readouterr().err

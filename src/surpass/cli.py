@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast, get_type_hints
 
@@ -318,11 +319,71 @@ def extract(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class ProveOptions:
+    """The flags of `prove`."""
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]  # .v files, or folders of them
+    run: Path | None = None  # a run, or a saved policy inside one; without, Rocq's automation tactics alone
+    automation: bool = True  # let a trained policy share its proposals with automation tactics
+    write: bool = False  # put proofs into the file, once the whole changed file has compiled
+    seconds: float = 60.0  # for each lemma, at most
+    expansions: int = 64  # of the search for each lemma, at most
+    width: int = 8  # proposals for each expansion
+    seed: int = 0  # of everything random
+
+
+def prove(arguments: list[str]) -> int:
+    """`surpass prove FILE.v`: try open lemmas; 2 where a file, or all that is open in it, cannot be posed."""
+    options = parse(ProveOptions, arguments, "prove", "Try the open lemmas of Rocq files, best first.")
+    from rich.console import Console
+
+    from surpass.domains.proofs.rocq.prove_file import prove_file
+    from surpass.models.saved import prover_policy
+    from surpass.rollouts.runner import Budget
+    from surpass.search.best_first import best_first
+
+    policy = prover_policy(options.run, automation=options.automation)
+    search = partial(best_first, width=options.width, expansions=options.expansions)
+    budget, code, proved, tried = Budget(seconds=options.seconds), 0, 0, 0
+    files = [file for path in options.files for file in (sorted(path.rglob("*.v")) if path.is_dir() else [path])]
+    for file in files:
+        try:
+            found = prove_file(file, policy, search, budget=budget, seed=options.seed, write=options.write)
+        except SurpassError as error:  # the other files are tried all the same
+            say(f"{file}: {error}")
+            code = 2
+            continue
+        Console(soft_wrap=True, highlight=False).print(found)
+        proved, tried = proved + len(found.proofs), tried + len(found.trajectories)
+        if found.skipped and not found.trajectories:
+            code = 2
+        elif found.refusal:
+            code = code or 1
+    if len(files) != 1:
+        print(f"{proved} of {tried} open lemmas proved in {len(files)} files")
+    return code
+
+
+def bench(arguments: list[str]) -> int:
+    """`surpass bench proofs`: tactics a second against a bare protocol loop, and memory."""
+    from surpass.domains.proofs.rocq import bench as measurement
+
+    config = parse(measurement.BenchConfig, arguments, "bench proofs", "Measure how fast tactics are judged.")
+    found = measurement.main(config)
+    from rich.console import Console
+
+    Console().print_json(data=found)
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
     "run": Command("run EXPERIMENT", "train, search and measure; makes a run folder", run),
+    "prove": Command("prove FILE.v", "try the open lemmas of a Rocq file", prove),
     "proofs extract": Command("proofs extract", "read lemmas and proofs from an installed library", extract),
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
+    "bench proofs": Command("bench proofs", "tactics a second, against a bare protocol loop", bench),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

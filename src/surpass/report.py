@@ -38,6 +38,7 @@ PANELS = (
     "grad_norm",
 )  # drawn first, in this order
 AT_MOST = 10  # panels
+TRAINING = (("train",), ("automation",))  # folders whose problems were learned from, see `experiments/`
 INDEX = {"arm", "seed", "step", "epoch", "seconds", "time"}  # of a row of metrics: not drawn
 COLUMNS = {  # of the table: key of summary.json -> heading
     "solved": "solved",
@@ -200,8 +201,10 @@ def _curves(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
 
 
 def _successes(run: Path) -> Iterator[tuple[str, Trajectory]]:
-    """Yield every accepted trajectory of all parts with the arm that found it."""
-    for part in parts(run):
+    """Yield the accepted trajectories with the arm that found them: of training only where there are no others."""
+    found = parts(run)
+    measured = [part for part in found if part.path.relative_to(run).parts[:1] not in TRAINING]
+    for part in measured or found:
         arm, _ = _arm(part, run)
         for trajectory in part.trajectories():
             if trajectory.solved:
@@ -237,7 +240,7 @@ def _solved(successes: Iterator[tuple[str, Trajectory]]) -> str:
         )
     rest = f" The first {LEMMAS} follow." if len(proofs) > LEMMAS else ""
     many = "1 problem" if len(proofs) == 1 else f"{len(proofs)} problems"
-    return f"<p>{many} solved, in training and evaluation together.{rest}</p>{''.join(items)}"
+    return f"<p>{many} solved.{rest}</p>{''.join(items)}"
 
 
 def _search(run: Path) -> str:
