@@ -17,12 +17,12 @@ from surpass.domains.proofs.rocq.extraction import (
     ExtractReport,
     FileReport,
     extract,
-    is_statement,
     logical_name,
     project_options,
     sources,
 )
 from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.walk import is_statement
 from surpass.errors import ConfigError, DataError, VerifierError
 
 rocq = [

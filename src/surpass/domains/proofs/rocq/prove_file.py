@@ -26,21 +26,12 @@ from rich.markup import escape
 
 from surpass.core import Policy, Problem, Search, Status, Trajectory
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
-from surpass.domains.proofs.rocq.extraction import (
-    UNENDED,
-    RefusedError,
-    Replayed,
-    is_open,
-    is_statement,
-    logical_name,
-    project_options,
-    record,
-    walk,
-)
+from surpass.domains.proofs.rocq.extraction import logical_name, project_options, record
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.sentences import Sentence, split
 from surpass.domains.proofs.rocq.session import Source
 from surpass.domains.proofs.rocq.trust import recheck
+from surpass.domains.proofs.rocq.walk import UNENDED, RefusedError, Replayed, is_open, is_statement, walk
 from surpass.errors import DataError, VerifierError
 from surpass.rollouts.runner import Budget, RunOptions, run
 
