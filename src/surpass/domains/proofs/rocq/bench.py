@@ -52,7 +52,7 @@ BRANCHING = (
     ),
 )
 SHAPES = {"linear": LINEAR, "branching": BRANCHING}
-FILES = 4  # source files, and so provers, of a run through the runner: while one answers, another may be asked
+FILES = 8  # source files, and so provers, of a run through the runner: while one answers, another may be asked
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class BenchConfig:
 def main(config: BenchConfig) -> dict[str, object]:
     """Measure and return the numbers: tactics a second and a core, ratios to the bare loop, memory in MB.
 
-    `ratio_to_bare_protocol` compares seconds of CPU, all processes together, of the domain through the runner with one
-    worker, in the worse of the two shapes.
+    `ratio_to_bare_protocol` compares tactics a second by the clock: the domain behind the runner, with one worker, in the
+    worse of the two shapes. The ratios in `per_core` count the work of all processes, so they suffer less from others.
     """
     with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
         problems = [_problem(Path(folder), f"Bench{index}") for index in range(FILES)]
@@ -91,7 +91,7 @@ def main(config: BenchConfig) -> dict[str, object]:
             "load": round(os.getloadavg()[0], 1),
             "rates": {name: {shape: asdict(rate) for shape, rate in found.items()} for name, found in rates.items()},
             "ratios": ratios,
-            "ratio_to_bare_protocol": min(one["per_core"] for one in ratios["runner_1"].values()),
+            "ratio_to_bare_protocol": min(one["per_second"] for one in ratios["runner_1"].values()),
         }
         if config.memory_tactics:
             report["memory"] = _memory(problems[0], config.memory_tactics)
