@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")
 SLOW = pytest.mark.skip(reason="minutes of evidence, asked for by: pytest -m slow")
