@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.automata import ACTIONS, by_seed, diamond, forest
 from torch import Tensor
 
 from surpass.conformance import ConformanceError, check_domain, check_policy, check_search, check_trainable
@@ -33,6 +32,7 @@ from surpass.core import (
 from surpass.models.scripted import Automaton, Place, Scripted, Uniform
 from surpass.rollouts.runner import run
 from surpass.search.sampling import sample
+from tests.automata import ACTIONS, by_seed, diamond, forest
 
 TICKS = count()
 

@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Sequence
 
 import pytest
-from tests.automata import diamond, forest
 
 from surpass.core import (
     Apply,
@@ -26,6 +25,7 @@ from surpass.core import (
     replay,
     score,
 )
+from tests.automata import diamond, forest
 
 SEEN = Observation("a", key="a")
 

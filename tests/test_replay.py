@@ -5,11 +5,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.learning import ACCEPTED
 
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.errors import ConfigError
 from surpass.replay import Replay
+from tests.learning import ACCEPTED
 
 
 def play(*actions: str, key: str = "p") -> Trajectory:

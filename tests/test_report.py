@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runs import make_run
 
 from surpass import report
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
@@ -21,6 +20,7 @@ from surpass.rollouts.trace import Node, SearchTree
 from surpass.store import Run
 from surpass.web.curves import POINTS, mean, panel, thinned, ticks
 from surpass.web.tree import ROWS, chosen, drawing, winning
+from tests.runs import make_run
 
 EVIL = """</text></pre></style><script>alert(1)</script>" onload='alert(2)' x=& <b>bold"""
 HTML = "html head meta title style body h1 h2 p section table tr th td div br figure figcaption span i details summary"

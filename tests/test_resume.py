@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.learning import PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play
 from torch import Tensor
 
 from surpass.core import replay as played
@@ -25,6 +24,7 @@ from surpass.objectives.batch import log_return
 from surpass.replay import Replay
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
+from tests.learning import PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play
 
 CONFIG = TrainConfig(steps=6, learning_rate=0.05, warmup=2, schedule="cosine", replay_probability=0.5)
 CLOCKS = {"seconds", "search_seconds", "learn_seconds"}

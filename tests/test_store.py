@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.learning import TEXTS, TinyPolicy, rollouts
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import DataError
 from surpass.store import Run, read_trajectories, trajectory_from_json, trajectory_to_json
+from tests.learning import TEXTS, TinyPolicy, rollouts
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6)  # lone surrogates and all line ends included
 json_values = st.recursive(

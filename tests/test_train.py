@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.learning import ACTIONS, PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play, rollouts
 from torch import Tensor
 
 from surpass.core import Status, Trajectory
@@ -20,6 +19,7 @@ from surpass.recipe import warmth
 from surpass.replay import Replay
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
+from tests.learning import ACTIONS, PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play, rollouts
 
 DEMONSTRATIONS = {p.key: [played(TinyDomain(), p, p.data["solution"])] for p in PROBLEMS}
 KEYS = [problem.key for problem in PROBLEMS]

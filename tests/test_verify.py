@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.runs import make_run
 
 from surpass import cli
 from surpass.core import Observation, Proposal, Step, replay
@@ -16,6 +15,7 @@ from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.errors import DataError
 from surpass.store import Run
 from surpass.verify import parts, verify_run
+from tests.runs import make_run
 
 
 @pytest.fixture

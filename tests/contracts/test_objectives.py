@@ -10,13 +10,13 @@ from importlib import import_module
 
 import pytest
 import torch
-from tests.learning import PROBLEMS, TEXTS, TinyPolicy, rollouts
 from torch import Tensor
 
 from surpass.core import Status
 from surpass.objectives import OBJECTIVES
 from surpass.objectives.balance import ProblemLogZ
 from surpass.objectives.batch import Batch, Metrics, collate, log_return
+from tests.learning import PROBLEMS, TEXTS, TinyPolicy, rollouts
 
 
 def load(name: str) -> Callable[[Batch], tuple[Tensor, Metrics]]:

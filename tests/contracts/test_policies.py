@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.automata import ACTIONS
 
 from surpass.conformance import check_policy
 from surpass.core import Observation, Policy, Scorer
 from surpass.models.scripted import Scripted, Uniform
+from tests.automata import ACTIONS
 
 SEEN = [Observation(text, key=text) for text in ("a", "b", "", "∀ x, x = x")]
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from importlib import import_module
 
 import pytest
-from tests.automata import ACTIONS, by_seed, diamond, forest
 
 from surpass.conformance import check_search
 from surpass.core import Search
 from surpass.models.scripted import Place, Scripted, Uniform
 from surpass.search import SEARCHES
+from tests.automata import ACTIONS, by_seed, diamond, forest
 
 
 @pytest.fixture(params=SEARCHES)

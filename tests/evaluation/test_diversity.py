@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.learning import ACCEPTED, REJECTED
 
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.evaluation.diversity import distinct_per_solved, edit_distance, entropy, self_distance, solutions
+from tests.learning import ACCEPTED, REJECTED
 
 
 def play(key: str, *actions: str, solved: bool = True) -> Trajectory:

@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from tests.learning import ACCEPTED, REJECTED, UNKNOWN
 
 from surpass.core import Problem, Trajectory
 from surpass.errors import DataError
 from surpass.evaluation.passk import counts, mean_pass_at_k, pass_at_k
+from tests.learning import ACCEPTED, REJECTED, UNKNOWN
 
 
 def test_it_is_the_share_of_subsets_with_a_correct_one() -> None:

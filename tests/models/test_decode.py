@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.models.tiny import causal, observations, save_byt5, sharpened
 from torch import Tensor
 
 from surpass.errors import ConfigError
@@ -15,6 +14,7 @@ from surpass.models import decode
 from surpass.models.decode import Sampling, choose
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.packing import Pack, chunks, likelihood
+from tests.models.tiny import causal, observations, save_byt5, sharpened
 
 
 @pytest.fixture(scope="module", params=["causal", "seq2seq"])

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.tiny import TEXTS, causal, observations, save_byt5, trajectory
 
 from surpass.core import Observation, Policy, Proposal, Scorer, Trajectory
 from surpass.errors import ModelError
 from surpass.models.hf import LanguageModel, Layout, LoraSpec, Placement
 from surpass.models.log_z import LogZ
+from tests.models.tiny import TEXTS, causal, observations, save_byt5, trajectory
 
 LINES = st.text().map(lambda text: " ".join(text.split("\n")).strip())
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.tiny import TEXTS
 
 from surpass.errors import ConfigError, ModelError
 from surpass.models.presets import PRESETS, preset
 from surpass.models.tokenizer import train_tokenizer
+from tests.models.tiny import TEXTS
 
 TOKENIZER = train_tokenizer(TEXTS, 400)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.learning import ACCEPTED
 from torch import Tensor
 
 from surpass.core import Problem, Trajectory
 from surpass.errors import ConfigError, DataError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
 from surpass.objectives.batch import Batch, Metrics, Objective
+from tests.learning import ACCEPTED
 
 
 class Balance(Protocol):

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.learning import ACCEPTED, PROBLEMS, REJECTED, TEXTS, UNKNOWN, TinyPolicy
 from torch import Tensor
 
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.errors import DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ
 from surpass.objectives.batch import collate, log_return, with_tokens
+from tests.learning import ACCEPTED, PROBLEMS, REJECTED, TEXTS, UNKNOWN, TinyPolicy
 
 
 def trajectory(*actions: str, problem: int = 0, tokens: bool = False, solved: bool = True) -> Trajectory:

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import count
 
 import pytest
-from tests.automata import ACTIONS, by_seed, diamond, forest
 
 from surpass.core import (
     BudgetSpent,
@@ -34,6 +33,7 @@ from surpass.rollouts.trace import Event
 from surpass.rollouts.workers import Workers
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
+from tests.automata import ACTIONS, by_seed, diamond, forest
 
 REJECTED = Verdict(Status.REJECTED, (0.0,))
 

@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from tests.automata import ACTIONS, diamond, forest
-
 from surpass.core import Problem
 from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.rollouts.trace import Event, tree
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
+from tests.automata import ACTIONS, diamond, forest
 
 LOGPS = {"up": -0.5, "down": -1.0, "join": -0.1, "stray": -3.0, "finish": -0.2}
 POLICY = Scripted({"a": ["up", "down"], "b": ["join", "stray", "?"], "c": ["join"], "d": ["finish"]}, LOGPS)

@@ -15,7 +15,6 @@ from typing import Self
 
 import psutil
 import pytest
-from tests.automata import ACTIONS, forest
 
 from surpass.core import Conversation, Domain, Lost, Observation, Policy, Problem, Status, Trajectory, Verdict, apply
 from surpass.errors import ConfigError, VerifierError
@@ -25,6 +24,7 @@ from surpass.rollouts.runner import RunOptions, run
 from surpass.rollouts.workers import Workers
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
+from tests.automata import ACTIONS, forest
 
 UNIFORM = Uniform(ACTIONS)
 SEARCH = partial(sample, n=3, max_steps=6)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.automata import diamond, forest
-from tests.search.test_sampling import PROBLEM, at, talk
 
 from surpass.core import Apply, BudgetSpent, Lost, Problem, Proposal, Propose, Status
 from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.rollouts.trace import Event, tree
 from surpass.search.best_first import best_first
+from tests.automata import diamond, forest
+from tests.search.test_sampling import PROBLEM, at, talk
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "best_first_tree.json"
 

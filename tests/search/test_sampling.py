@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from tests.automata import diamond, forest
 
 from surpass.core import (
     Apply,
@@ -22,6 +21,7 @@ from surpass.core import (
 from surpass.models.scripted import Automaton, Place, Scripted, Uniform
 from surpass.rollouts.runner import Budget, run
 from surpass.search.sampling import sample
+from tests.automata import diamond, forest
 
 PROBLEM = Problem("a")
 

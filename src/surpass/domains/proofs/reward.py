@@ -1,12 +1,12 @@
 """Log-rewards of proof trajectories, for GFlowNet objectives: a finished proof has log R = 0, all else is below.
 
-Three shapes, from Proof Flow (Ho et al., arXiv 2410.13224, appendix A) and from what its numbers teach:
-`paper` as published, `graded` (the default here) and `binary`. A trajectory is *finished* (ACCEPTED), *unfinished* (all its
-tactics are legal but the depth limit came first: info["end"] == "depth") or an *error*. UNKNOWN never comes here.
+Three shapes, from Proof Flow (Ho et al., arXiv 2410.13224, appendix A) and from what its numbers teach: `graded` (the
+default here), `binary`, and `paper` as published. A trajectory is *finished* (ACCEPTED), *unfinished* (all its tactics
+are legal but the depth limit came first: info["end"] == "depth") or an *error*. UNKNOWN never comes here.
 
-In `paper` an unfinished trajectory earns the scorer's mean log-probability per token, about -1, which is nearly as much
-as a proof (0) beside an error (-15): the target then puts most of its mass on harmless legal tactics. `graded` keeps the
-order but opens the gaps. Use `functools.partial` to fix the keywords and pass the result as a `Reward`.
+In `paper` an unfinished trajectory earns the scorer's mean log-probability per token, about -1, which is nearly as
+much as a proof (0) beside an error (-15): the target then puts most of its mass on harmless legal tactics. `graded`
+keeps the order but opens the gaps. Fix the keywords with `functools.partial` and pass the result as a `Reward`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def paper(
 
 
 def _scored(trajectories: Sequence[Trajectory], scorer: Trainable) -> dict[int, float]:
-    """Return, for each unfinished trajectory, the mean over its steps of the scorer's mean log-probability per token."""
+    """Map each unfinished trajectory to the mean over its steps of the scorer's mean log-probability per token."""
     rows = [i for i, t in enumerate(trajectories) if not t.solved and t.info.get("end") == "depth" and t.steps]
     if not rows:
         return {}

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 from surpass.conformance import check_domain
 from surpass.core import Problem, Status, replay
 from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.session import SessionOptions
 from surpass.errors import DataError
+from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 pytestmark = needs_rocq
 

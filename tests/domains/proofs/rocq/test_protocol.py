@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.domains.proofs.rocq.lemmas import needs_rocq
 
 from surpass.domains.proofs.rocq.protocol import (
     CommandFailed,
@@ -25,6 +24,7 @@ from surpass.domains.proofs.rocq.protocol import (
     version,
 )
 from surpass.errors import VerifierError
+from tests.domains.proofs.rocq.lemmas import needs_rocq
 
 pytestmark = needs_rocq
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 from surpass.core import Problem
 from surpass.domains.proofs.rocq.extraction import library_root
 from surpass.domains.proofs.rocq.protocol import DeadlinePassed, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.session import Place, Pool, SessionOptions, Source, sentences
 from surpass.errors import DataError, VerifierError
+from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 pytestmark = needs_rocq
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 from surpass.core import Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.rules import as_sentence
 from surpass.domains.proofs.rocq.session import Place, Pool, SessionOptions
 from surpass.domains.proofs.rocq.trust import axioms, excess, open_braces, recheck
+from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 CHEATS = json.loads(Path("tests/cheats/rocq.json").read_text())
 OPTIONS = SessionOptions(timeout=1)
