@@ -113,3 +113,12 @@ def test_a_corpus_of_another_prover_is_noticed(lemmas: dict[str, Problem], domai
 def test_an_unknown_split_is_refused(domain: Rocq) -> None:
     with pytest.raises(DataError, match="expected a split"):
         domain.problems("dev")
+
+
+def test_a_state_travels_without_the_human_proof(lemmas: dict[str, Problem], domain: Rocq) -> None:
+    state = domain.step(domain.start(lemmas["last"]), "induction n.")
+    copy = pickle.loads(pickle.dumps(state))
+    assert copy == state
+    assert "solution" not in copy.problem.data
+    assert domain.observe(copy) == domain.observe(state)
+    assert domain.step(copy, "auto.") == domain.step(state, "auto.")

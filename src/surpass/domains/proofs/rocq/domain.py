@@ -48,6 +48,12 @@ class ProofState:
     status: Status | None = None  # None while the proof is open
     evidence: str = ""
 
+    def __reduce__(self) -> tuple[type[ProofState], tuple[object, ...]]:
+        """Travel without the human proof: it may be a hundred times larger than the state, and no step needs it."""
+        data = {name: value for name, value in self.problem.data.items() if name not in ("solution", "steps")}
+        light = Problem(self.problem.key, self.problem.group, data)
+        return ProofState, (light, self.tactics, self.goals, self.key, self.status, self.evidence)
+
 
 class Rocq:
     """The domain. Takes a corpus folder, or problems; provers start when first needed and end with the context.
