@@ -69,7 +69,7 @@ def main(config: BenchConfig) -> dict[str, object]:
     """Measure and return the numbers: tactics a second and a core, ratios to the bare loop, memory in MB.
 
     `ratio_to_bare_protocol` compares tactics a second by the clock: the domain behind the runner, with one worker, in
-    the worse of the two shapes. The ratios in `per_core` count the work of all processes, so they suffer less from others.
+    the worse of the two shapes. `per_core` counts the work of all processes, so it suffers less from others.
     """
     with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
         problems = [_problem(Path(folder), f"Bench{index}") for index in range(FILES)]
