@@ -38,7 +38,8 @@ from surpass.objectives.balance import log_variance, trajectory_balance
 from surpass.objectives.batch import Objective, Reward, log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.replay import Replay
-from surpass.rollouts.runner import derive_seed, run
+from surpass.rollouts.runner import RunOptions, derive_seed, run
+from surpass.rollouts.trace import Event
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 from surpass.store import Run
@@ -67,6 +68,7 @@ ARMS: Mapping[str, Arm] = {
     "gfn_binary": Arm("binary"),
 }
 SOURCES = ("automation", "neighbours", "mixture")  # what is not trained, and the gfn arm mixed with both
+TRACED = 12  # held-out problems whose search can be drawn
 WEIGHTS = (0.5, 0.25, 0.25)  # of gfn, neighbours and automation in the mixture
 
 
@@ -242,11 +244,19 @@ def _parts(
 def _measure(config: Config, data: Data, folder: Path, unit: tuple[str, int], policy: LanguageModel) -> None:
     """Search the held-out problems best first, and sample them, each unless its record is finished."""
     arm, seed = unit
-    for kind, attempts in (("search", _searches), ("samples", _samples)):
-        if not (folder / kind / f"{arm}-{seed}" / "summary.json").exists():
+    headline = (arm, seed) == (config.arms[-1] if "gfn" not in config.arms else "gfn", config.seeds[0])
+    if headline:
+        policy.save(folder / "policies" / f"{arm}-{seed}")  # what `surpass prove --run` finds
+    trace = folder / "search" / f"{arm}-{seed}" / "trace.jsonl" if headline else None
+    tries: dict[str, Callable[[], Iterable[Trajectory]]] = {
+        "search": partial(_searches, config, data, data.test, policy, seed, trace=trace),
+        "samples": partial(_samples, config, data, data.test, policy, seed),
+    }
+    for kind, attempts in tries.items():
+        path = folder / kind / f"{arm}-{seed}"
+        if not (path / "summary.json").exists():
             tell(folder, seed, f"{arm}, {kind}")
-        tries = partial(attempts, config, data, data.test, policy, seed)
-        for _ in _record(folder / kind / f"{arm}-{seed}", tries, len(data.test)):
+        for _ in _record(path, attempts, len(data.test)):
             pass
 
 
@@ -281,11 +291,27 @@ def _measure_sources(
 
 
 def _searches(
-    config: Config, data: Data, problems: tuple[Problem, ...], policy: Policy, seed: int
+    config: Config,
+    data: Data,
+    problems: tuple[Problem, ...],
+    policy: Policy,
+    seed: int,
+    *,
+    trace: Path | None = None,
 ) -> Iterator[Trajectory]:
-    """Search best first with the budget of the configuration."""
+    """Search best first with the budget of the configuration; `trace` is where the first problems' asks are written."""
     search = partial(best_first, width=config.width, expansions=config.expansions)
-    return run(search, problems, data.domain, policy, seed=derive_seed(seed, "search"))
+    shown = {problem.key for problem in problems[:TRACED]}
+    if trace is not None:
+        trace.unlink(missing_ok=True)
+
+    def write(event: Event) -> None:
+        if trace is not None and event["problem"] in shown:
+            with trace.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+
+    options = RunOptions(trace=write if trace is not None else None)
+    return run(search, problems, data.domain, policy, seed=derive_seed(seed, "search"), options=options)
 
 
 def _samples(
