@@ -183,7 +183,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 def _numbers(config: Config, folder: Path, unit: tuple[str, int]) -> TrainConfig:
     """Return the length, rates and batch of an arm's training."""
     arm, seed = unit
-    shared = TrainConfig(seed=derive_seed(seed, arm) % 2**31, checkpoint_every=20)
+    shared = TrainConfig(seed=derive_seed(seed, arm) % 2**31)
     if ARMS[arm].reward:
         return replace(
             shared,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surpass.experiments.proof_flow import Config
 
 Proof = tuple[str, Hashable]  # problem key, the actions up to white space
-COMPUTE = ("gradient_tokens", "sampled_tokens", "verifier_steps", "search_seconds", "learn_seconds")
+COMPUTE = ("gradient_tokens", "sampled_tokens", "verifier_seconds", "verifier_steps", "learn_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +182,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     for name, gain in summary["comparisons"].items():
         low, high = gain["ci95"]
         gains.add_row(name, f"{gain['difference']:+.1%}", f"{low:+.1%} to {high:+.1%}")
-    return [rows, gains] if gains.rows else [rows]
+    costs = Table("training, mean of seeds", "gradient tokens", "sampled tokens", "verifier seconds")
+    for arm, cost in summary["compute"].items():
+        costs.add_row(arm, *(f"{cost[name]:,.0f}" for name in COMPUTE[:3]))
+    return [table for table in (rows, gains, costs) if table.rows]
