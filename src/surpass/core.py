@@ -1,8 +1,7 @@
 """The nouns, the asks and their helpers: all that a domain, a policy and a search must know of each other.
 
 A *policy* acts on a *problem*, a *domain* judges, the record is a *trajectory*. A search is a generator that asks
-(`Propose`, `Score`, `Apply`) and is answered by the runner; it never calls a policy or a prover itself. Nothing here
-performs I/O, keeps a clock, draws a random number or imports another module of this package.
+(`Propose`, `Score`, `Apply`) and is answered by the runner. No I/O, clock, chance or other module of ours is in here.
 """
 
 from __future__ import annotations
