@@ -57,10 +57,10 @@ def test_a_long_prompt_keeps_its_tail_and_separator(seq2seq: LanguageModel) -> N
     assert len(long) == policy.layout.max_prompt
     assert long[0] == short[0] == policy.tokenizer.bos_token_id
     assert long[-len(short) + 1 :] == short[1:]
-    assert policy.tokenizer.decode(short[1:]) == "tail\naction:\n"
+    assert policy.tokenizer.decode(list(short[1:])) == "tail\naction:\n"
     [encoded] = seq2seq.prompts([Observation("head " * 500 + "tail")])
     assert len(encoded) == 900
-    assert seq2seq.tokenizer.decode(encoded[-5:]) == "tail</s>"
+    assert seq2seq.tokenizer.decode(list(encoded[-5:])) == "tail</s>"
 
 
 def test_logp_is_laid_out_by_step_with_gradient() -> None:
@@ -124,7 +124,7 @@ def test_from_scratch_learns_and_repeats() -> None:
     optimiser = torch.optim.Adam(first.parameters(), 3e-3)
     for _ in range(40):
         optimiser.zero_grad()
-        (-first.logp(demonstrations).sum()).backward()
+        torch.autograd.backward(-first.logp(demonstrations).sum())
         optimiser.step()
     for one in demonstrations:
         [[greedy]] = first.tempered(0.0).propose([one.steps[0].observation], 1, seeds=[0])

@@ -43,15 +43,15 @@ def save_byt5(folder: Path, width: int = 32) -> Path:
         num_layers=2,
         num_heads=4,
         feed_forward_proj="gated-gelu",
-        decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=1,
-        tie_word_embeddings=False,
     )
+    config.decoder_start_token_id = 0
+    config.tie_word_embeddings = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         T5ForConditionalGeneration(config).save_pretrained(folder)
-    ByT5Tokenizer().save_pretrained(folder)  # type: ignore[no-untyped-call]
+    ByT5Tokenizer().save_pretrained(folder)
     return folder
 
 
