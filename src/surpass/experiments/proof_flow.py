@@ -42,7 +42,7 @@ class Config:
     test_problems: int = 100  # held-out problems, at most
     model: str = "mini"  # a preset to train from scratch, or a checkpoint: a folder or hub name
     arms: tuple[str, ...] = ("base", "sft", "gfn")  # in this order; all but base and sft start from sft
-    sources: tuple[str, ...] = SOURCES  # policies beside the arms: automation, neighbours, mixture
+    sources: tuple[str, ...] = SOURCES  # policies beside the arms: automation, hammer, neighbours, mixture
     seeds: tuple[int, ...] = (0,)  # independent repetitions
     jobs: int = 1  # seeds at once, a process each; 0: in this process
     automation: bool = True  # show what automation proves of the training problems to every arm

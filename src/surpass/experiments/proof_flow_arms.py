@@ -27,7 +27,7 @@ from rich.progress import Progress
 from surpass.core import Policy, Problem, Trajectory
 from surpass.domains.proofs import reward
 from surpass.errors import ConfigError, DataError
-from surpass.experiments.proof_flow_data import Data, by_automation, opened, texts
+from surpass.experiments.proof_flow_data import Data, by_automation, by_hammer, has_hammer, opened, texts
 from surpass.models.fixed import Fixed
 from surpass.models.hf import LanguageModel
 from surpass.models.log_z import LogZ
@@ -67,7 +67,7 @@ ARMS: Mapping[str, Arm] = {
     "gfn_no_replay": Arm("graded", replay=False),
     "gfn_binary": Arm("binary"),
 }
-SOURCES = ("automation", "neighbours", "mixture")  # what is not trained, and the gfn arm mixed with both
+SOURCES = ("automation", "hammer", "neighbours", "mixture")  # what is not trained, and gfn mixed with the two others
 TRACED = 12  # held-out problems whose search can be drawn
 WEIGHTS = (0.5, 0.25, 0.25)  # of gfn, neighbours and automation in the mixture
 
@@ -274,10 +274,11 @@ def _measure_sources(
     neighbours = Neighbours((step.observation.key, step.proposal.action) for step in steps)
     tries: dict[str, Callable[[], Iterable[Trajectory]]] = {
         "automation": partial(by_automation, data, data.test),
+        "hammer": partial(by_hammer, data, data.test),
         "neighbours": partial(_searches, config, data, data.test, neighbours, seed),
     }
     for name, attempts in tries.items():
-        if name in config.sources and seed == config.seeds[0]:
+        if name in config.sources and seed == config.seeds[0] and (name != "hammer" or has_hammer(data)):
             tell(folder, seed, name)
             for _ in _record(folder / "search" / f"{name}-{seed}", attempts, len(data.test)):
                 pass

@@ -15,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from surpass.core import Domain, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
-from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
+from surpass.errors import DataError, VerifierError
+from surpass.models.fixed import ROCQ_AUTOMATION, ROCQ_HAMMER, Fixed
 from surpass.rollouts.runner import run
 from surpass.search.best_first import best_first
 
@@ -155,6 +156,31 @@ def by_automation(data: Data, problems: Sequence[Problem]) -> Iterator[Trajector
     """Try every automation tactic on every problem; yield each proof found, or one failure for each problem."""
     search = partial(best_first, width=len(data.automation), expansions=1, solutions=len(data.automation))
     return run(search, problems, data.domain, Fixed(data.automation))
+
+
+def by_hammer(data: Data, problems: Sequence[Problem]) -> Iterator[Trajectory]:
+    """Try automation and CoqHammer's tactics on every problem; automation alone where their library does not load.
+
+    It does not where a problem stands in a file that the library itself needs.
+    """
+    tactics = (*data.automation, *ROCQ_HAMMER)
+    search = partial(best_first, width=len(tactics), expansions=1, solutions=len(tactics))
+    for problem in problems:
+        posed = replace(problem, data={**problem.data, "preamble": ["From Hammer Require Import Tactics."]})
+        try:
+            found = list(run(search, [posed], data.domain, Fixed(tactics)))
+        except (VerifierError, DataError):  # the file does not replay with it, or states another goal
+            found = list(by_automation(data, [problem]))
+        yield from found
+
+
+def has_hammer(data: Data) -> bool:
+    """Whether CoqHammer's tactics (Debian's libcoq-hammer) are installed for the prover of this experiment."""
+    if data.prover != "rocq":
+        return False
+    from surpass.domains.proofs.rocq.extraction import library_root
+
+    return (library_root() / "user-contrib" / "Hammer" / "Tactics").is_dir()
 
 
 def texts(human: Mapping[str, Trajectory]) -> Iterator[str]:

@@ -52,7 +52,7 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
         "prover": prover(config),
         "arms": {arm: _row(found, problems, standing, solved[arm]) for arm, found in units.items()},
         "comparisons": _comparisons(solved),
-        "automation_tactics": _by_tactic(units.get("automation", []), standing),
+        "tactics_alone": {arm: _by_tactic(units.get(arm, []), standing) for arm in ("automation", "hammer")},
         "compute": {arm: _compute(folder, arm, config.seeds) for arm in config.arms if arm != "base"},
         "checked": checked,
         "machine": machine(),

@@ -53,6 +53,7 @@ class Place:
     source: Source
     position: int  # index of the statement among the file's sentences
     pose: tuple[str, ...]  # the statement, and `Proof.` in whatever form the file has it
+    preamble: tuple[str, ...] = ()  # sentences of ours between the file and the statement: what a prover needs loaded
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -61,7 +62,7 @@ class Place:
         try:
             source = Source(str(data["file"]), str(data["top"]), bool(data["noinit"]), tuple(data["options"]))
             pose = (str(data["statement"]), str(data.get("opening", "")))
-            return cls(source, int(data["position"]), tuple(filter(None, pose)))
+            return cls(source, int(data["position"]), tuple(filter(None, pose)), tuple(data.get("preamble", ())))
         except KeyError as error:
             raise DataError(
                 f"problem {problem.key}: expected data[{error}] (see rocq/README.md), found {sorted(data)}; "
@@ -206,7 +207,8 @@ class Session:
         try:
             top = self._seek(place)
             top.patience = self._options.timeout + self._options.grace
-            top.add(f"Set Default Timeout {self._options.timeout}.")
+            for sentence in (*place.preamble, f"Set Default Timeout {self._options.timeout}."):
+                top.add(sentence)
             found: Goals | None = None
             for sentence in place.pose:
                 found = top.run(sentence)

@@ -124,7 +124,8 @@ def _judge(top: Toplevel, trajectory: Trajectory, place: Place, timeout: int) ->
             return Verdict(Status.REJECTED, (0.0,), evidence("T0", f"{tactic!r}: {reason}"))
     name = str(trajectory.problem.data["name"]).rpartition(".")[2]
     try:
-        top.add(f"Set Default Timeout {timeout}.")
+        for sentence in (*place.preamble, f"Set Default Timeout {timeout}."):
+            top.add(sentence)
         for sentence in (*place.pose, *tactics):
             if top.run(sentence) is None:
                 return Verdict(Status.REJECTED, (0.0,), evidence("T3", f"{sentence!r} left the proof"))
