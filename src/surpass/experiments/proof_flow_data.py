@@ -64,11 +64,12 @@ def opened(config: Config) -> Iterator[Data]:
 
 
 def prepare(config: Config) -> None:
-    """Extract the corpus where it is missing. Raises VerifierError where Rocq cannot be driven."""
-    if prover(config) == "rocq" and not (config.corpus / "manifest.json").exists():
-        from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract
+    """Extract the corpus where it is missing or was left unfinished. Raises VerifierError without a working Rocq."""
+    if prover(config) == "rocq":
+        from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract, is_complete
 
-        extract(ExtractConfig(out=str(config.corpus), subset=config.subset))
+        if not is_complete(config.corpus):
+            extract(ExtractConfig(out=str(config.corpus), subset=config.subset))
 
 
 def _from_rocq(config: Config, domain: Rocq) -> Data:

@@ -17,6 +17,7 @@ from surpass.domains.proofs.rocq.extraction import (
     ExtractReport,
     FileReport,
     extract,
+    is_complete,
     logical_name,
     project_options,
     sources,
@@ -174,6 +175,10 @@ class TestAgainstTheProver:
         assert [file.name for file in tmp_path.joinpath("out", "files").iterdir()] == ["Lib.Long.jsonl"]
         manifest = json.loads(tmp_path.joinpath("out", "manifest.json").read_text(encoding="utf-8"))
         assert [file["top"] for file in manifest["files"]] == ["Lib.Long"]
+        assert not is_complete(tmp_path / "out")
+        monkeypatch.undo()
+        extract(ExtractConfig(path=str(tmp_path), name="Lib", out=str(tmp_path / "out"), jobs=1))
+        assert is_complete(tmp_path / "out")
 
     def test_the_installed_library_is_found(self) -> None:
         found = {source.top: source for source in sources(ExtractConfig())}

@@ -134,9 +134,17 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
             pool.shutdown(cancel_futures=True)
             files = tuple(sorted(filter(None, map(_result, futures)), key=lambda file: file.top))
             report = ExtractReport(str(out), files, round(time.monotonic() - started, 1))
-            manifest = {"checker": f"rocq {version()}", "config": asdict(config), **asdict(report)}
-            _write(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            whole = {"checker": f"rocq {version()}", "config": asdict(config), "complete": len(files) == len(found)}
+            _write(out / "manifest.json", json.dumps({**whole, **asdict(report)}, indent=1) + "\n")
     return report
+
+
+def is_complete(corpus: Path) -> bool:
+    """Whether an extraction into this folder has ended: one that was interrupted knows that it has not."""
+    try:
+        return bool(json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))["complete"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _result(future: Future[FileReport]) -> FileReport | None:
