@@ -66,6 +66,10 @@ def asks(rounds: int, n: int = 1) -> Callable[[Domain[State], Problem, State], C
     return search
 
 
+def timeless(found: Trajectory) -> dict[str, object]:
+    return {key: value for key, value in found.info.items() if not key.endswith("seconds")}
+
+
 @pytest.mark.parametrize("search", [partial(sample, n=5, max_steps=6), partial(best_first, width=4)])
 @pytest.mark.parametrize("options", [RunOptions(live=1), RunOptions(live=3), RunOptions(workers=2, live=5)])
 def test_results_do_not_depend_on_the_schedule(
@@ -76,8 +80,7 @@ def test_results_do_not_depend_on_the_schedule(
     expected = list(run(search, domain.problems("train"), domain, policy, budget=budget, seed=3))
     found = list(run(search, domain.problems("train"), domain, policy, budget=budget, seed=3, options=options))
     assert found == expected
-    timeless = [{key: value for key, value in one.info.items() if key != "seconds"} for one in found]
-    assert timeless == [{key: value for key, value in one.info.items() if key != "seconds"} for one in expected]
+    assert [timeless(one) for one in found] == [timeless(one) for one in expected]
     assert any(one.solved for one in found)
     assert not all(one.solved for one in found)
 
@@ -382,3 +385,18 @@ def test_each_conversation_tells_the_same_under_every_schedule() -> None:
         )
     assert heard[0] == heard[1] == heard[2]
     assert len(heard[0]) == 12
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_seconds_inside_the_domain_are_billed_where_it_runs(workers: int) -> None:
+    def two(domain: Domain[Place], problem: Problem, state: Place, /) -> Conversation[None]:
+        for _ in range(2):
+            yield from apply([(state, "l")] * 5)
+            yield Trajectory(problem, (), REJECTED)
+
+    domain = Slow()
+    found = list(run(two, domain.problems("train"), domain, Uniform(ACTIONS), options=RunOptions(workers=workers)))
+    for first, second in zip(found[::2], found[1::2], strict=True):
+        assert 5 * 0.003 <= first.info["verifier_seconds"] <= second.info["verifier_seconds"] - 5 * 0.003
+    billed = sum(one.info["verifier_seconds"] for one in found[1::2])
+    assert billed <= max(one.info["seconds"] for one in found) * 1.5 + 0.1

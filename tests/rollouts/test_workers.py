@@ -136,7 +136,7 @@ if __name__ == "__main__":
     domain = Automaton({}, frozenset(), {}, faults={"x": "hang"})
     with Workers(domain, 2) as pool:
         pool.submit(Problem("a"), "")
-        (_, state), = pool.collect(wait=True)
+        (_, (state, _)), = pool.collect(wait=True)
         pool.submit((state, "x"), "")
         list(pool.collect(wait=False))
         print(*pool.pids, flush=True)
@@ -268,7 +268,8 @@ def pids(domain: Domain[Place], problem: Problem, state: Place, /) -> Conversati
     yield Trajectory(problem, (), Verdict(Status.REJECTED, (0.0,)), {"small": set(found[:8]), "large": set(found[8:])})
 
 
-def test_a_group_stays_on_its_worker_until_much_waits_there() -> None:
+def test_a_group_stays_on_its_worker_until_much_waits_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "STALE", 0.1)
     domain = Fragile(forest(2))
     problems = [Problem(f"n{index}", group="ab"[index % 2]) for index in range(4)]
     with Workers(domain, 2) as pool:

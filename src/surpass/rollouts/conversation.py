@@ -57,6 +57,7 @@ class Live(Generic[State]):
         self.over = False
         self.records: list[Trajectory] = []
         self.errors: list[Exception] = []  # of the domain
+        self.verifier_seconds = 0.0  # inside the domain's start and step, wherever those ran
         self._terms = terms
         self._spent = Cost()
         self._asks = 0
@@ -189,6 +190,7 @@ class Live(Generic[State]):
             "steps": self._spent.steps,
             "tokens": self._spent.tokens,
             "seconds": time.monotonic() - self._began,
+            "verifier_seconds": self.verifier_seconds,
             "replica": self.replica,
             "seed": self._terms.seed,
         }

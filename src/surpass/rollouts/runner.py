@@ -77,9 +77,10 @@ def run(
     """Search all problems and yield their trajectories in problem order: every replica yields at least one.
 
     `policy` is one for all seats, or one for each. `Trajectory.info` gets what the conversation had cost by then
-    (proposals, steps, tokens, seconds), its replica, the seed of the run and how it ended. Closing the iterator early
-    ends the processes that the run started. Raises what the domain raises (see `RunOptions.fail_fast`), ModelError for
-    a policy that does not answer as it must, ConfigError for a search that needs another policy.
+    (proposals, steps, tokens, seconds, and verifier_seconds: those inside the domain's start and step, wherever they
+    ran), its replica, the seed of the run and how it ended. Closing the iterator early ends the processes that the run
+    started. Raises what the domain raises (see `RunOptions.fail_fast`), ModelError for a policy that does not answer
+    as it must, ConfigError for a search that needs another policy.
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     terms = Terms(search, domain, budget, seed, options.step, options.trace)
@@ -119,8 +120,9 @@ def _converse(
                 post(live)
             if not alive:
                 break
-            for ticket, answer in pool.collect(wait=not _due(alive, pool)):
+            for ticket, (answer, seconds) in pool.collect(wait=not _due(alive, pool)):
                 live, index = posted.pop(ticket)
+                live.verifier_seconds += seconds
                 if isinstance(answer, Failed):
                     live.fail(answer.error)
                     if options.fail_fast:

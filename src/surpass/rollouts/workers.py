@@ -1,9 +1,9 @@
 """Worker processes that start and step a domain, and the same in this process.
 
 One process, one pipe, one task at a time. The parent uses no threads: it sends a worker a handful of tasks when it is
-idle, and reads answers whenever it looks. A worker that dies or exceeds the deadline is killed with everything it
-started and replaced; the task it was at is tried once more on the new process, and then given up as `Lost`. An
-exception of a domain is not a loss but our own trouble: it comes back as `Failed`.
+idle, and reads answers, some at once, whenever it looks. A worker that dies or exceeds the deadline is killed with
+everything it started and replaced; the tasks it had not answered are tried once more, each alone, and what fails again
+is given up as `Lost`. An exception of a domain is not a loss but our own trouble: it comes back as `Failed`.
 
 Processes are spawned, so a script that opens workers needs the usual `if __name__ == "__main__":`. Not here: who asks
 and why (`runner.py`). Children that a domain puts into a session of their own must end with their standard input.
@@ -26,16 +26,19 @@ from itertools import count
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Generic, Self, TypeAlias
+from typing import Generic, Self, TypeAlias, cast
 
 import psutil
 
 from surpass.core import Domain, Lost, Problem, State
 from surpass.errors import ConfigError, VerifierError
+from surpass.rollouts.wire import Wire, heard
 
 CHUNK = 32  # tasks sent at once: enough to stay busy during a model batch, few enough to leave others something
 SPLIT = 8  # tasks that wait for one worker before an idle one, which may have to start their group, takes half of them
+STALE = 1.0  # seconds that the first of them has waited by then: starting a group may well take that long
 OPENING = 300.0  # seconds to spawn a process, import its modules and open the domain
+PULSE = 0.01  # seconds for which a worker gathers answers: a message for each would cost both sides more than a step
 GRACE = 3.0  # seconds to finish a task and close the domain at the end
 
 
@@ -48,6 +51,7 @@ class Failed:
 
 Task: TypeAlias = Problem | tuple[State, str]  # start a problem, or step a state
 Answer: TypeAlias = State | Lost | Failed
+Timed: TypeAlias = tuple[Answer[State], float]  # with the seconds spent inside the domain
 
 
 class Inline(Generic[State]):
@@ -69,33 +73,38 @@ class Inline(Generic[State]):
         self._queue.append((ticket, task))
         return ticket
 
-    def collect(self, *, wait: bool) -> Iterator[tuple[int, Answer[State]]]:
+    def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]:
         """Run all tasks taken in so far and yield their answers, in order."""
         queue, self._queue = self._queue, []
         for ticket, task in queue:
-            answer = _perform(self._domain, task)
-            yield ticket, answer
+            timed = _perform(self._domain, task)
+            yield ticket, timed
 
 
-def _perform(domain: Domain[State], task: Task[State]) -> State | Failed:
+def _perform(domain: Domain[State], task: Task[State]) -> tuple[State | Failed, float]:
+    began = time.perf_counter()
+    answer: State | Failed
     try:
-        return domain.start(task) if isinstance(task, Problem) else domain.step(*task)
+        answer = domain.start(task) if isinstance(task, Problem) else domain.step(*task)
     except Exception as error:  # noqa: BLE001 - the boundary to domains: what they raise is reported with its problem
-        return Failed(error)
+        answer = Failed(error)
+    return answer, time.perf_counter() - began
 
 
 @dataclass(slots=True, eq=False)
 class _Job(Generic[State]):
     ticket: int
     task: Task[State]
-    failures: int = 0
+    born: float  # when it was taken in
+    failures: int = 0  # processes that ended before they had answered it
+    seconds: float = 0.0  # that those had spent on it
     dropped: bool = False  # nobody wants the answer any more
 
 
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[State]):
     process: BaseProcess
-    pipe: Connection
+    wire: Wire
     since: float  # when it was last heard of while it had something to do
     open: bool = False  # it has entered its domain
     deaths: int = 0  # in a row, before it was open
@@ -119,7 +128,7 @@ class Workers(Generic[State]):
         self._tickets = count()  # never used twice, so that a late answer of an earlier run is known as such
         self._workers: list[_Worker[State]] = []
         self._homes: dict[str, int] = {}  # group -> the worker that has, or will have, paid for its start
-        self._done: deque[tuple[int, Answer[State]]] = deque()
+        self._done: deque[tuple[int, Timed[State]]] = deque()
         self._borrowed = False
 
     def __enter__(self) -> Self:
@@ -129,7 +138,7 @@ class Workers(Generic[State]):
     def __exit__(self, *exc: object) -> None:
         until = time.monotonic() + GRACE
         for worker in self._workers:
-            worker.pipe.close()  # an idle worker leaves at once, a busy one when it tries to answer
+            worker.wire.pipe.close()  # an idle worker leaves at once, a busy one when it tries to answer
         for worker in self._workers:
             connection.wait([worker.process.sentinel], max(0.0, until - time.monotonic()))
             _kill(worker.process)
@@ -156,7 +165,7 @@ class Workers(Generic[State]):
                     with suppress(
                         BrokenPipeError, ConnectionResetError
                     ):  # it has died, and will be replaced when next used
-                        worker.pipe.send([])  # a word in between: the worker skips the rest
+                        worker.wire.send([])  # a word in between: the worker skips the rest
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -175,31 +184,33 @@ class Workers(Generic[State]):
 
         The tasks of a group go to one worker, until many wait there and another has nothing to do.
         """
-        loads = [len(worker.queue) + len(worker.sent) for worker in self._workers]
-        home = loads.index(min(loads))
         if group:
             home = self._homes.setdefault(group, len(self._homes) % self._count)
-        job = _Job(next(self._tickets), task)
+        else:
+            loads = [len(worker.queue) + len(worker.sent) for worker in self._workers]
+            home = loads.index(min(loads))
+        job = _Job(next(self._tickets), task, time.monotonic())
         self._workers[home].queue.append(job)
         return job.ticket
 
-    def collect(self, *, wait: bool) -> Iterator[tuple[int, Answer[State]]]:
+    def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]:
         """Yield what has been answered; with `wait`, block until there is something or nothing is left to do.
 
         Raises VerifierError where a worker cannot open the domain, or whatever the domain raised then.
         """
-        self._exchange(0.0)
-        while wait and self.busy and not self._done:
-            self._exchange(self._patience())
+        waits = wait and self.busy
+        self._exchange(waits=waits)
+        while waits and self.busy and not self._done:
+            self._exchange(waits=True)
         while self._done:
             yield self._done.popleft()
 
-    def _exchange(self, timeout: float) -> None:
+    def _exchange(self, *, waits: bool) -> None:
         """Feed idle workers, wait for a sign of any of them, read what has come, replace the dead and the hung."""
         self._feed()
-        heard = connection.wait([worker.pipe for worker in self._workers], timeout)
+        speaking = heard((worker.wire for worker in self._workers), self._patience() if waits else 0.0)
         for index, worker in enumerate(self._workers):
-            if worker.pipe in heard and not self._read(worker):
+            if worker.wire in speaking and not self._read(worker):
                 self._replace(index, "died")
             elif time.monotonic() > self._limit(worker):
                 self._replace(index, f"exceeded {self._deadline if worker.open else OPENING:g} s")
@@ -207,52 +218,56 @@ class Workers(Generic[State]):
 
     def _feed(self) -> None:
         idle = [worker for worker in self._workers if worker.open and not worker.sent]
-        for worker in idle:
-            longest = max(self._workers, key=lambda one: len(one.queue))
-            if not worker.queue and len(longest.queue) >= SPLIT:  # take from the end: its front may be a second try
-                worker.queue.extend(reversed([longest.queue.pop() for _ in range(len(longest.queue) // 2)]))
-        for worker in idle:
-            jobs = [worker.queue.popleft() for _ in range(min(CHUNK, len(worker.queue)))]
+        for worker in sorted(idle, key=lambda one: not one.queue):  # what waits after these were fed may be taken
+            longest = max((one.queue for one in self._workers), key=len)
+            waits = len(longest) >= SPLIT and time.monotonic() - longest[0].born >= STALE
+            if waits and not worker.queue:  # take from the end: its front may be a second try
+                worker.queue.extend(reversed([longest.pop() for _ in range(len(longest) // 2)]))
+            size = 1 if worker.queue and worker.queue[0].failures else CHUNK  # what failed before is tried alone
+            jobs = [worker.queue.popleft() for _ in range(min(size, len(worker.queue)))]
             if jobs:
-                message = pickle.dumps([job.task for job in jobs])
                 worker.sent.extend(jobs)
                 worker.since = time.monotonic()
                 with suppress(BrokenPipeError, ConnectionResetError):  # it has died: `_read` will see that
-                    worker.pipe.send_bytes(message)
+                    worker.wire.send([job.task for job in jobs])
 
     def _read(self, worker: _Worker[State]) -> bool:
-        """Read all that a worker has said; False if it is gone."""
+        """Read what a worker has said, in one message; False if it is gone."""
         try:
-            while worker.pipe.poll():
-                answer: Answer[State] = worker.pipe.recv()
-                worker.since = time.monotonic()
-                if worker.open:
-                    job = worker.sent.popleft()
-                    if not job.dropped:
-                        self._done.append((job.ticket, answer))
-                elif isinstance(answer, Failed):
-                    raise answer.error
-                else:
-                    worker.open, worker.deaths = True, 0
+            answers = cast("list[Timed[State]]", worker.wire.receive())
         except (EOFError, ConnectionResetError):
             return False
+        worker.since = time.monotonic()
+        if not worker.open:
+            for answer, _ in answers:
+                if isinstance(answer, Failed):
+                    raise answer.error
+            worker.open, worker.deaths = True, 0
+            return True
+        for answer, seconds in answers:
+            job = worker.sent.popleft()
+            if not job.dropped:
+                self._done.append((job.ticket, (answer, job.seconds + seconds)))
         return True
 
     def _replace(self, index: int, reason: str) -> None:
-        """Kill a worker and start another in its place; the task it was at has one failure more."""
+        """Kill a worker and start another in its place; what it had not answered has one failure more."""
         worker = self._workers[index]
         if reason == "died":  # its pipe closes before its exit code is known
             connection.wait([worker.process.sentinel], 1.0)
         _kill(worker.process)
-        worker.pipe.close()
+        worker.wire.pipe.close()
         reason = f"worker {reason} (exit code {worker.process.exitcode})"
         if not worker.open and worker.deaths:
             raise VerifierError(f"opening the domain: the {reason}, twice in a row; try it in process (workers=0)")
         again = deque(job for job in worker.sent if not job.dropped)
-        if worker.sent and not worker.sent[0].dropped:
-            again[0].failures += 1
-            if again[0].failures == 2:
-                self._done.append((again.popleft().ticket, Lost(f"{reason}, twice")))
+        for job in again:
+            job.failures += 1
+        if again:
+            again[0].seconds += time.monotonic() - worker.since
+            if again[0].failures == 2:  # the second time it was alone
+                job = again.popleft()
+                self._done.append((job.ticket, (Lost(f"{reason}, twice"), job.seconds)))
         fresh: _Worker[State] = _spawn(self._domain)
         fresh.queue = again + worker.queue
         fresh.deaths = worker.deaths + (not worker.open)
@@ -273,7 +288,7 @@ def _spawn(domain: bytes) -> _Worker[State]:
     process = context.Process(target=_serve, args=(theirs, domain), daemon=True)
     process.start()
     theirs.close()  # so that the death of the child is an end of file
-    return _Worker(process, ours, time.monotonic())
+    return _Worker(process, Wire(ours, teaches=True), time.monotonic())
 
 
 def _kill(process: BaseProcess) -> None:
@@ -297,37 +312,57 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
     """Be a worker: open the domain, then answer tasks one by one until the pipe closes."""
     os.setsid()  # a group of its own, to be killed as one; and no Ctrl-C, which is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    wire = Wire(pipe, teaches=False)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pool
         try:
             domain: Domain[object] = pickle.loads(pickled)
             opened = domain if isinstance(domain, AbstractContextManager) else nullcontext()
             opened.__enter__()
         except Exception as error:  # noqa: BLE001 - the boundary to domains: the parent raises it
-            pipe.send_bytes(_packed(Failed(error)))
+            wire.send([(_portable(Failed(error)), 0.0)])
             return
         try:
-            pipe.send(None)
+            wire.send([])
             while True:
-                for task in pipe.recv():
-                    # What comes in between, a word or the end of the pipe, says that the rest is not wanted any more.
-                    answer = None if pipe.poll() else _perform(domain, task)
-                    pipe.send_bytes(_packed(answer))
+                _work(domain, wire)
         finally:
             opened.__exit__(None, None, None)
 
 
-def _packed(answer: object) -> bytes:
-    """Pickle an answer; what cannot make the journey becomes a failure that can."""
+def _work(domain: Domain[object], wire: Wire) -> None:
+    """Answer the tasks of one message, in order."""
+    tasks = cast("list[Task[object]]", wire.receive())
+    done, spoke = list[Timed[object]](), time.monotonic()
+    for left, task in zip(reversed(range(len(tasks))), tasks, strict=True):
+        # What comes in between, a word or the end of the pipe, says that the rest is not wanted any more.
+        done.append((None, 0.0) if heard([wire], 0.0) else _perform(domain, task))
+        if not left or time.monotonic() - spoke >= PULSE:
+            _tell(wire, done)
+            done, spoke = [], time.monotonic()
+
+
+def _tell(wire: Wire, done: list[Timed[object]]) -> None:
+    done = [(_portable(answer) if isinstance(answer, Failed) else answer, seconds) for answer, seconds in done]
+    try:
+        wire.send(done)
+    except OSError:  # the pipe's trouble, not the answers'
+        raise
+    except Exception:  # noqa: BLE001 - pickling runs the code of any class
+        wire.send([(_portable(answer), seconds) for answer, seconds in done])
+
+
+def _portable(answer: object) -> object:
+    """Return an answer that can make the journey: itself, or a failure that tells what could not."""
     try:
         if isinstance(answer, Failed):
             answer.error.add_note("In a worker:\n" + "".join(traceback.format_exception(answer.error)))
-            pickle.loads(pickle.dumps(answer))  # exceptions with odd constructors fail only here
-        return pickle.dumps(answer)
+        pickle.loads(pickle.dumps(answer))  # exceptions with odd constructors fail only on the way back
     except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
         found = answer.error if isinstance(answer, Failed) else error
         failed = Failed(VerifierError(f"{type(found).__name__}: {found}"))
         failed.error.add_note("In a worker:\n" + "".join(traceback.format_exception(found)))
-        return pickle.dumps(failed)
+        return failed
+    return answer
 
 
 def _end_with_parent() -> None:
