@@ -27,7 +27,7 @@ from surpass.train import Parts, TrainConfig, train
 from tests.learning import PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play
 
 CONFIG = TrainConfig(steps=6, learning_rate=0.05, warmup=2, schedule="cosine", replay_probability=0.5)
-CLOCKS = {"seconds", "search_seconds", "learn_seconds"}
+CLOCKS = {"seconds", "verifier_seconds", "search_seconds", "learn_seconds"}
 
 
 class Noisy(TinyPolicy):

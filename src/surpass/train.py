@@ -34,7 +34,13 @@ from surpass.store import Run
 
 __all__ = ["Learner", "Parts", "TrainConfig", "train"]
 
-TOTALS = ("gradient_tokens", "sampled_tokens", "proposals", "verifier_steps", "search_seconds", "learn_seconds")
+BILLED = {  # total -> what it adds up in the bills of the conversations
+    "sampled_tokens": "tokens",
+    "proposals": "proposals",
+    "verifier_steps": "steps",
+    "verifier_seconds": "verifier_seconds",
+}
+TOTALS = ("gradient_tokens", *BILLED, "search_seconds", "learn_seconds")
 SKIPPED = ("skipped_without_data", "skipped_not_finite", "not_finite_in_a_row")
 
 
@@ -64,7 +70,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
         for step in range(int(row["step"]), config.steps):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * warmth(config, step)
-            row = {name: row[name] for name in (*TOTALS, *SKIPPED)} | {"step": step + 1}
+            row = {name: row.get(name, 0.0) for name in (*TOTALS, *SKIPPED)} | {"step": step + 1}
             began = time.monotonic()
             fresh, others = _act(config, parts, step, row)
             folder.append(fresh)
@@ -108,7 +114,7 @@ def _act(
         asks = run(parts.search, searched, parts.domain, policy, budget=parts.budget, seed=config.seed, options=options)
         fresh = list(asks)
     bills = {(t.problem.key, t.info["replica"]): t.info for t in fresh}  # costs add up in a conversation: the last
-    for total, name in (("sampled_tokens", "tokens"), ("proposals", "proposals"), ("verifier_steps", "steps")):
+    for total, name in BILLED.items():
         row[total] += sum(bill[name] for bill in bills.values())
     row |= {"sampled": float(len(fresh)), "accepted": float(sum(t.solved for t in fresh))}
     row["unknown"] = float(sum(t.verdict.status is Status.UNKNOWN for t in fresh))
