@@ -99,7 +99,7 @@ def test_filters(corpus: Path) -> None:
 
 
 def test_errors_say_what_to_do(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train, valid, test, all.*'dev'"):
+    with pytest.raises(DataError, match=r"train, valid, test, all.*'dev'"):
         problems(corpus, "dev")
     with pytest.raises(ConfigError, match="by='file'"):
         problems(corpus, "train", by="line")  # type: ignore[arg-type]

@@ -38,12 +38,12 @@ def problems(
     `max_sentences` bounds the human proof, `max_chars` the initial goals; `within` keeps logical names that equal or
     extend one of those given ("Coq.Lists" or "Coq.Lists.List").
 
-    Raises ConfigError for an unknown split or `by`, DataError for a missing or corrupt corpus or an empty split.
+    Raises DataError for an unknown or empty split and a missing or corrupt corpus, ConfigError for an unknown `by`.
     """
-    if split not in SHARES or by not in ("lemma", "file"):
-        raise ConfigError(
-            f"expected a split among {', '.join(SHARES)} and by='lemma' or by='file', found {split!r} and {by!r}"
-        )
+    if split not in SHARES:
+        raise DataError(f"expected a split among {', '.join(SHARES)}, found {split!r}")
+    if by not in ("lemma", "file"):
+        raise ConfigError(f"expected by='lemma' or by='file', found {by!r}")
     low, high = SHARES[split]
     chosen = [
         problem
