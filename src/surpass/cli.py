@@ -373,7 +373,7 @@ def bench(arguments: list[str]) -> int:
     found = measurement.main(config)
     from rich.console import Console
 
-    Console().print_json(data=found)
+    Console().print(found.table())
     return 0
 
 

@@ -1,23 +1,33 @@
 """How many tactics a second the domain judges, against the bare protocol on the same machine in the same run.
 
 The lemma is our own. *Linear*: a path goes deeper one tactic at a time, 32 deep, and begins anew. *Branching*: sixteen
-tactics are tried from one state, half of which fail. The bare loop sends the same sentences and nothing else: no rules,
-no states, no runner. Start-up is left out everywhere. Memory is that of the provers and of this process over a long
-branching run. Numbers of a busy machine are no claim; `load` says how busy it was.
+tactics are tried from one state, half of which fail. `bare_k` is k processes, each of which sends these sentences and
+reads the goals, and nothing else: no rules, no states, no runner. `runner_k` is a run with k workers, `domain` one
+without. Every process drives `LIVE` provers in turn, the bare one too: going from prover to prover costs the caches of
+a processor as much as a tactic, whoever asks. A ratio is that to as many bare processes as there are workers.
+
+All take turns, `rounds` times, and medians are shown: a machine that others use changes while we measure, and `load`
+says how busy it was. Start-up is left out everywhere. Memory is that of the provers and of this process over a long
+branching run.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 
 import psutil
+from rich.table import Table
 
 from surpass.core import Conversation, Domain, Problem, Search, Status, Trajectory, Verdict, apply
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
@@ -52,52 +62,18 @@ BRANCHING = (
     ),
 )
 SHAPES = {"linear": LINEAR, "branching": BRANCHING}
-FILES = 8  # source files, and so provers, of a run through the runner: while one answers, another may be asked
+LIVE = 8  # conversations, source files and so provers of each process: while one is answered, others may ask
 
 
 @dataclass(frozen=True)
 class BenchConfig:
     """What to measure."""
 
-    tactics: int = 4000  # of each measurement
+    tactics: int = 6000  # of each measurement, all rounds together
+    rounds: int = 3  # in which all measurements take turns
     memory_tactics: int = 20_000  # of the memory measurement; 0: leave it out
     workers: int = 2  # processes at most
     json: Path | None = None  # where to write the numbers, too
-
-
-def main(config: BenchConfig) -> dict[str, object]:
-    """Measure and return the numbers: tactics a second and a core, ratios to the bare loop, memory in MB.
-
-    `ratio_to_bare_protocol` compares tactics a second by the clock: the domain behind the runner, with one worker, in
-    the worse of the two shapes. `per_core` counts the work of all processes, so it suffers less from others.
-    """
-    with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
-        problems = [_problem(Path(folder), f"Bench{index}") for index in range(FILES)]
-        bare = {shape: _bare(shape, config.tactics) for shape in SHAPES}
-        rates = {"domain": _measure(problems[:1], config, 0)}
-        for workers in range(1, config.workers + 1):
-            rates[f"runner_{workers}"] = _measure(problems, config, workers)
-        # Once more at the end: a machine that others use changes while we measure.
-        rates["bare"] = {shape: _mean(bare[shape], _bare(shape, config.tactics)) for shape in SHAPES}
-        ratios = {
-            name: {shape: _ratio(found[shape], rates["bare"][shape]) for shape in SHAPES}
-            for name, found in rates.items()
-            if name != "bare"
-        }
-        report: dict[str, object] = {
-            "checker": f"rocq {version()}",
-            "tactics": config.tactics,
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 1),
-            "rates": {name: {shape: asdict(rate) for shape, rate in found.items()} for name, found in rates.items()},
-            "ratios": ratios,
-            "ratio_to_bare_protocol": min(one["per_second"] for one in ratios["runner_1"].values()),
-        }
-        if config.memory_tactics:
-            report["memory"] = _memory(problems[0], config.memory_tactics)
-    if config.json is not None:
-        config.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +84,70 @@ class Rate:
     per_core: float
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured; `rates` and `ratios` by measurement and shape."""
+
+    checker: str
+    tactics: int
+    cores: int | None
+    load: float
+    rates: Mapping[str, Mapping[str, Rate]]
+    ratios: Mapping[str, Mapping[str, Rate]]  # to the bare loops
+    ratio_to_bare_protocol: float  # per second, the runner with one worker, in the worse of the two shapes
+    memory: Mapping[str, float]  # MB
+
+    def table(self) -> Table:
+        """Return the rates and ratios as a table to print."""
+        caption = f"{self.checker}, {self.cores} cores, load {self.load}; "
+        caption += f"ratio to the bare protocol: {self.ratio_to_bare_protocol:.2f}"
+        if self.memory:
+            peaks = self.memory["prover_peak"], self.memory["own_peak"]
+            caption += f"; memory at most {peaks[0]:.0f} MB a prover, {peaks[1]:.0f} MB here"
+        table = Table(title="Tactics a second", caption=caption)
+        for column in ("", "shape", "by the clock", "by core", "ratio by the clock", "by core"):
+            table.add_column(column, justify="left" if column in ("", "shape") else "right")
+        for name, found in self.rates.items():
+            for shape, rate in found.items():
+                ratio = self.ratios[name][shape] if name in self.ratios else None
+                shown = (f"{ratio.per_second:.2f}", f"{ratio.per_core:.2f}") if ratio else ("", "")
+                table.add_row(name, shape, f"{rate.per_second:.0f}", f"{rate.per_core:.0f}", *shown)
+        return table
+
+
+Measure = Callable[[str, int], Rate]  # of one shape, with so many tactics
+
+
+def main(config: BenchConfig) -> Report:
+    """Measure everything and return it."""
+    with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder, ExitStack() as stack:
+        problems = [_problem(Path(folder), f"Bench{index}") for index in range(LIVE * config.workers)]
+        measures = {"domain": _runner(problems[:LIVE], 0, stack)}
+        for workers in range(1, config.workers + 1):
+            measures[f"bare_{workers}"] = _bare(workers, stack)
+            measures[f"runner_{workers}"] = _runner(problems[: LIVE * workers], workers, stack)
+        both = [(name, shape) for shape in SHAPES for name in measures]
+        for name, shape in both:
+            measures[name](shape, 0)  # starts what must be started
+        tactics = config.tactics // config.rounds
+        rounds = [{(name, shape): measures[name](shape, tactics) for name, shape in both} for _ in range(config.rounds)]
+        load = round(os.getloadavg()[0], 1)
+    against = {name: f"bare_{name.removeprefix('runner_')}" for name in measures if name.startswith("runner_")}
+    against = {"domain": "bare_1", **against}
+    rates = {name: {shape: _median([one[name, shape] for one in rounds]) for shape in SHAPES} for name in measures}
+    ratios = {
+        name: {shape: _median([_ratio(one[name, shape], one[bare, shape]) for one in rounds]) for shape in SHAPES}
+        for name, bare in against.items()
+    }
+    worst = min(ratio.per_second for ratio in ratios["runner_1"].values())
+    memory = _memory(config.memory_tactics) if config.memory_tactics else {}
+    checker = f"rocq {version()}"
+    report = Report(checker, config.tactics, os.cpu_count(), load, rates, ratios, worst, memory)
+    if config.json is not None:
+        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
 class _Stopwatch:
     """The clock and the processors since it was made."""
 
@@ -116,7 +156,7 @@ class _Stopwatch:
 
     def rate(self, tactics: int) -> Rate:
         wall, cpu = time.perf_counter() - self._wall, _cpu() - self._cpu
-        return Rate(round(tactics / wall, 1), round(tactics / cpu, 1))
+        return Rate(tactics / wall, tactics / max(cpu, 0.01))  # processors are counted in hundredths of a second
 
 
 def _cpu() -> float:
@@ -126,15 +166,13 @@ def _cpu() -> float:
     return sum(time.user + time.system for time in times)
 
 
-def _mean(one: Rate, other: Rate) -> Rate:
-    return Rate((one.per_second + other.per_second) / 2, (one.per_core + other.per_core) / 2)
+def _median(rates: Sequence[Rate]) -> Rate:
+    wall, cpu = median(one.per_second for one in rates), median(one.per_core for one in rates)
+    return Rate(round(wall, 3), round(cpu, 3))
 
 
-def _ratio(rate: Rate, bare: Rate) -> dict[str, float]:
-    return {
-        "per_second": round(rate.per_second / bare.per_second, 3),
-        "per_core": round(rate.per_core / bare.per_core, 3),
-    }
+def _ratio(rate: Rate, bare: Rate) -> Rate:
+    return Rate(rate.per_second / bare.per_second, rate.per_core / bare.per_core)
 
 
 def _problem(folder: Path, name: str) -> Problem:
@@ -145,39 +183,75 @@ def _problem(folder: Path, name: str) -> Problem:
     return Problem(f"{name}.sum", str(file), {**data, "opening": "Proof.", "name": f"{name}.sum", "goals": goals})
 
 
-def _bare(shape: str, tactics: int) -> Rate:
-    """Send the sentences of one shape to one prover, and nothing else."""
-    sentences = [as_sentence(tactic) for tactic in SHAPES[shape]]
-    with Toplevel() as top:
-        top.run(STATEMENT)
-        root, rounds, watch = top.tip, max(1, tactics // len(sentences)), _Stopwatch()
-        for _ in range(rounds):
-            for sentence in sentences:
-                try:
-                    top.run(sentence)
-                except CommandFailed:
-                    continue
-                if shape == "branching":
-                    top.edit_at(root)
-            if shape == "linear":
+def _bare(loops: int, stack: ExitStack) -> Measure:
+    """Return the measure of some bare loops at once, each in a process of its own."""
+    context, pipes = multiprocessing.get_context("spawn"), list[Connection]()
+    for _ in range(loops):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_loop, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        stack.callback(process.join)
+        stack.callback(ours.close)  # comes first, and ends the process
+        pipes.append(ours)
+
+    def measure(shape: str, tactics: int) -> Rate:
+        for pipe in pipes:
+            pipe.send((shape, tactics // loops))
+        rates: list[Rate] = [pipe.recv() for pipe in pipes]
+        return Rate(sum(one.per_second for one in rates), sum(one.per_core for one in rates) / loops)
+
+    return measure
+
+
+def _loop(pipe: Connection) -> None:
+    """Send the sentences of a shape to provers, as often as told, and nothing else."""
+    with ExitStack() as stack:
+        tops = [stack.enter_context(Toplevel()) for _ in range(LIVE)]
+        for top in tops:
+            top.run(STATEMENT)
+        roots = [top.tip for top in tops]
+        stack.enter_context(suppress(EOFError))
+        while True:
+            shape, tactics = pipe.recv()
+            sentences = [as_sentence(tactic) for tactic in SHAPES[shape]]
+            size = len(sentences) * LIVE
+            rounds, watch = max(1, tactics // size), _Stopwatch()
+            for _ in range(rounds):
+                (_bare_linear if shape == "linear" else _bare_branching)(tops, roots, sentences)
+            pipe.send(watch.rate(rounds * size))
+
+
+def _bare_linear(tops: Sequence[Toplevel], roots: Sequence[int], sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        for top in tops:
+            top.run(sentence)
+    for top, root in zip(tops, roots, strict=True):
+        top.edit_at(root)
+
+
+def _bare_branching(tops: Sequence[Toplevel], roots: Sequence[int], sentences: Sequence[str]) -> None:
+    for top, root in zip(tops, roots, strict=True):
+        for sentence in sentences:
+            with suppress(CommandFailed):
+                top.run(sentence)
                 top.edit_at(root)
-        return watch.rate(rounds * len(sentences))
 
 
-def _measure(problems: Sequence[Problem], config: BenchConfig, workers: int) -> dict[str, Rate]:
-    """Return the rates of both shapes, shared evenly by `problems`; no workers: steps in this process."""
+def _runner(problems: Sequence[Problem], workers: int, stack: ExitStack) -> Measure:
+    """Return the measure of a run on `problems`, which share the tactics; no workers: it steps in this process."""
     domain = Rocq(problems)
-    rates = dict[str, Rate]()
-    with domain if not workers else Workers(domain, workers) as opened:
-        pool = opened if isinstance(opened, Workers) else None
-        options = RunOptions(live=len(problems), pool=pool)
-        for shape, walk in (("linear", _linear), ("branching", _branching)):
-            _walk(partial(walk, rounds=1), problems, domain, options)  # starts what must be started
-            size = len(SHAPES[shape]) * len(problems)
-            rounds, watch = max(1, config.tactics // size), _Stopwatch()
-            _walk(partial(walk, rounds=rounds), problems, domain, options)
-            rates[shape] = watch.rate(rounds * size)
-    return rates
+    pool = stack.enter_context(Workers(domain, workers)) if workers else None
+    stack.enter_context(domain)
+    options = RunOptions(live=len(problems), pool=pool)
+
+    def measure(shape: str, tactics: int) -> Rate:
+        size = len(SHAPES[shape]) * len(problems)
+        rounds, watch = max(1, tactics // size), _Stopwatch()
+        _walk(partial(_linear if shape == "linear" else _branching, rounds=rounds), problems, domain, options)
+        return watch.rate(rounds * size)
+
+    return measure
 
 
 def _walk(search: Search[ProofState], problems: Sequence[Problem], domain: Rocq, options: RunOptions) -> None:
@@ -206,11 +280,13 @@ def _branching(
     yield Trajectory(problem, (), Verdict(Status.UNKNOWN))
 
 
-def _memory(problem: Problem, tactics: int) -> dict[str, float]:
+def _memory(tactics: int) -> dict[str, float]:
     """Return resident MB of the prover and of this process after a twentieth of the tactics, and their peaks."""
     own = psutil.Process()
     seen = list[tuple[int, int]]()
-    with Rocq([problem]) as domain:
+    with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder, ExitStack() as stack:
+        problem = _problem(Path(folder), "Bench")
+        domain = stack.enter_context(Rocq([problem]))
         state = domain.start(problem)
         for index in range(tactics):
             domain.step(state, BRANCHING[index % len(BRANCHING)])
