@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from surpass import report
 from surpass.experiments.proof_flow_arms import ARMS, SOURCES, check, explore_by_automation, run_seeds
-from surpass.experiments.proof_flow_data import opened, prepare, prover
+from surpass.experiments.proof_flow_data import prepare, prover
 from surpass.experiments.proof_flow_table import show, summarise
 from surpass.store import Run
 
@@ -55,7 +55,7 @@ class Config:
     gfn_rate: float = 3e-4  # learning rate
     beta: float = 1.0  # exponent of the reward in the target
     max_steps: int = 6  # tactics of a rollout, at most
-    width: int = 8  # proposals per expansion of a search
+    width: int = 24  # proposals per expansion of a search
     expansions: int = 16  # expansions of a search per problem
     samples: int = 16  # whole proofs sampled per held-out problem
     tactic_seconds: int = 5  # what Rocq gives each tactic
@@ -76,6 +76,7 @@ PRESETS: Mapping[str, Config] = {
         gfn_steps=3,
         gfn_problems=2,
         gfn_samples=2,
+        width=8,
         expansions=6,
         samples=2,
         jobs=0,
@@ -118,15 +119,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     console.print(f"run folder: {folder}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        with opened(config) as data:
-            task = progress.add_task("automation on training problems", total=len(data.explore))
-            seen = set[str]()
-            for trajectory in explore_by_automation(config, data, folder):
-                seen.add(trajectory.problem.key)
-                progress.update(task, completed=len(seen))
-        progress.remove_task(task)
-        if config.jobs == 0:
-            progress.stop()  # training shows its own
+        explore_by_automation(config, folder, progress)
         run_seeds(config, folder, progress)
     summary = summarise(config, folder)
     Run(folder).write_summary(summary)

@@ -89,6 +89,7 @@ def check(config: Config) -> None:
 def run_seeds(config: Config, folder: Path, progress: Progress) -> None:
     """Run every seed, `config.jobs` at once in processes of their own, and show what each is at; 0: in this process."""
     if config.jobs == 0:
+        progress.stop()  # training shows its own
         for seed in config.seeds:
             run_seed(config, folder, seed)
         return
@@ -144,10 +145,16 @@ def demonstrations(data: Data, folder: Path) -> dict[str, list[Trajectory]]:
     return known
 
 
-def explore_by_automation(config: Config, data: Data, folder: Path) -> Iterator[Trajectory]:
-    """Try automation on the problems that policies act on, and record it; yields what is tried, unless it was done."""
-    attempts: Iterable[Trajectory] = by_automation(data, data.explore) if config.automation else ()
-    yield from _record(folder / "automation", lambda: attempts, len(data.explore))
+def explore_by_automation(config: Config, folder: Path, progress: Progress) -> None:
+    """Try automation on the problems that policies act on, and record what it proves, unless that was done."""
+    with opened(config) as data:
+        attempts: Iterable[Trajectory] = by_automation(data, data.explore) if config.automation else ()
+        task = progress.add_task("automation on training problems", total=len(data.explore))
+        tried = set[str]()
+        for trajectory in _record(folder / "automation", lambda: attempts, len(data.explore)):
+            tried.add(trajectory.problem.key)
+            progress.update(task, completed=len(tried))
+    progress.remove_task(task)
 
 
 def _train_arm(
