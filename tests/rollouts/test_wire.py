@@ -73,13 +73,16 @@ def test_nothing_is_learned_from_what_cannot_be_sent(ends: Ends) -> None:
 def test_only_so_many_are_kept(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "KEPT", 3)
     parent, child = ends
-    problems = [large(f"{index}") for index in range(7)]
-    for start in (0, 1, 4, 2, 0, 5):
-        wanted = [(problem, "x") for problem in problems[start:]]
+    problems = [large(f"{index}") for index in range(9)]
+    for start in (0, 1, 4, 2, 0, 5, 6, 7, 0):
+        wanted = [(problem, "x") for problem in problems[start : start + 2]]
         arrived = sent(parent, wanted, child)
         assert [one.data for one, _ in arrived] == [one.data for one, _ in wanted]
         assert all(back is one for (back, _), (one, _) in zip(sent(child, arrived, parent), wanted, strict=True))
-        assert len(child._known) <= 3 + len(wanted)
+        parent.send([])  # an interruption teaches nothing and forgets nothing
+        assert all(back is one for (back, _), (one, _) in zip(sent(child, arrived, parent), wanted, strict=True))
+        assert child.receive() == []
+        assert len(child._known) <= 3
 
 
 def test_who_has_something_to_say_is_heard(ends: Ends) -> None:

@@ -30,8 +30,6 @@ class Wire:
 
     def send(self, message: object) -> None:
         """Write one message. Raises what pickling it raises, and then nothing was sent or learned."""
-        if self._teaches and len(self._known) > KEPT:
-            self._learn(0, [])
         first, new, stream = len(self._known), list[Problem](), io.BytesIO()
         numbers = dict[int, int]()
 
@@ -43,6 +41,10 @@ class Wire:
             return found
 
         _Pickler(stream, number).dump(message)
+        if new and first and first + len(new) > KEPT:  # never for a message without problems, which may interrupt
+            self._learn(0, [])
+            self.send(message)
+            return
         head = pickle.dumps((first, new)) if self._teaches else b""
         self._learn(first, new)
         self.pipe.send_bytes(head + stream.getbuffer())

@@ -226,10 +226,10 @@ class Workers(Generic[State]):
             size = 1 if worker.queue and worker.queue[0].failures else CHUNK  # what failed before is tried alone
             jobs = [worker.queue.popleft() for _ in range(min(size, len(worker.queue)))]
             if jobs:
-                worker.sent.extend(jobs)
-                worker.since = time.monotonic()
                 with suppress(BrokenPipeError, ConnectionResetError):  # it has died: `_read` will see that
                     worker.wire.send([job.task for job in jobs])
+                worker.sent.extend(jobs)
+                worker.since = time.monotonic()
 
     def _read(self, worker: _Worker[State]) -> bool:
         """Read what a worker has said, in one message; False if it is gone."""
@@ -348,7 +348,7 @@ def _tell(wire: Wire, done: list[Timed[object]]) -> None:
     except OSError:  # the pipe's trouble, not the answers'
         raise
     except Exception:  # noqa: BLE001 - pickling runs the code of any class
-        wire.send([(_portable(answer), seconds) for answer, seconds in done])
+        wire.send([(answer if isinstance(answer, Failed) else _portable(answer), seconds) for answer, seconds in done])
 
 
 def _portable(answer: object) -> object:
