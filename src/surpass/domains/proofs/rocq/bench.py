@@ -69,8 +69,8 @@ LIVE = 8  # conversations, source files and so provers of each process: while on
 class BenchConfig:
     """What to measure."""
 
-    tactics: int = 6000  # of each measurement, all rounds together
-    rounds: int = 3  # in which all measurements take turns
+    tactics: int = 7000  # of each measurement, all rounds together
+    rounds: int = 7  # in which all measurements take turns
     memory_tactics: int = 20_000  # of the memory measurement; 0: leave it out
     workers: int = 2  # processes at most
     json: Path | None = None  # where to write the numbers, too
