@@ -82,6 +82,8 @@ def test_resuming_repeats_only_what_is_missing(finished: Path, tmp_path: Path) -
     ("wrong", "message"),
     [
         ({"arms": ("base", "gfn")}, "sft before gfn"),
+        ({"arms": ("gfn",)}, "sft before gfn"),
+        ({"arms": ("gfn", "sft")}, "sft before gfn"),
         ({"arms": ("sft", "sft_continued")}, "gfn before sft_continued"),
         ({"arms": ("sfd",)}, "found sfd"),
         ({"sources": ("hammmer",)}, "found hammmer"),

@@ -81,8 +81,9 @@ def check(config: Config) -> None:
         )
     if not config.seeds or not config.arms:
         raise ConfigError(f"expected at least one seed and one arm, found seeds {config.seeds} and arms {config.arms}")
-    for arm, earlier in [*((arm, "sft") for arm in config.arms[1:] if arm != "base"), ("sft_continued", "gfn")]:
-        if arm != earlier and arm in config.arms and earlier not in config.arms[: config.arms.index(arm)]:
+    built = [arm for arm in config.arms if arm not in ("base", "sft")]
+    for arm, earlier in [*((arm, "sft") for arm in built), ("sft_continued", "gfn")]:
+        if arm in built and earlier not in config.arms[: config.arms.index(arm)]:
             raise ConfigError(f"expected {earlier} before {arm} in --arms, as {arm} builds on it; found {config.arms}")
 
 
