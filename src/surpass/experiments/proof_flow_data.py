@@ -167,12 +167,13 @@ def by_hammer(data: Data, problems: Sequence[Problem]) -> Iterator[Trajectory]:
     tactics = (*data.automation, *ROCQ_HAMMER)
     search = partial(best_first, width=len(tactics), expansions=1, solutions=len(tactics))
     for problem in problems:
-        posed = replace(problem, data={**problem.data, "preamble": ["From Hammer Require Import Tactics."]})
-        try:
-            found = list(run(search, [posed], data.domain, Fixed(tactics)))
+        loaded = replace(problem, data={**problem.data, "preamble": ["From Hammer Require Import Tactics."]})
+        try:  # under a key of its own: the domain knows places by key
+            found = list(run(search, [replace(loaded, key=f"{problem.key} (hammer)")], data.domain, Fixed(tactics)))
         except (VerifierError, DataError):  # the file does not replay with it, or states another goal
-            found = list(by_automation(data, [problem]))
-        yield from found
+            yield from by_automation(data, [problem])
+        else:
+            yield from (replace(trajectory, problem=loaded) for trajectory in found)
 
 
 def has_hammer(data: Data) -> bool:
