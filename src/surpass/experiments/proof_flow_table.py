@@ -26,7 +26,7 @@ from surpass.verify import CHECKERS
 if TYPE_CHECKING:
     from surpass.experiments.proof_flow import Config
 
-Proof = tuple[str, Hashable]  # problem key, the actions up to white space
+Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 COMPUTE = ("gradient_tokens", "sampled_tokens", "verifier_seconds", "verifier_steps", "learn_seconds")
 
 
@@ -71,7 +71,7 @@ def _units(folder: Path, arm: str) -> Iterable[Unit]:
 
 
 def _proof(trajectory: Trajectory) -> Proof:
-    return trajectory.problem.key, actions_key(trajectory)
+    return trajectory.problem.key, (actions_key(trajectory), tuple(trajectory.problem.data.get("preamble", ())))
 
 
 def _standing(checker: str, trajectories: Iterable[Trajectory]) -> tuple[set[Proof], dict[str, int]]:
