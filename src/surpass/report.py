@@ -160,7 +160,10 @@ def _cell(key: str, value: Any) -> str:
         case "ci95":
             return _interval(value)
         case "pass_at_k" if isinstance(value, dict):
-            return "<br>".join(f"{escape(str(k))}: {_percent(v) if _is_number(v) else '–'}" for k, v in value.items())
+            ends = list(
+                dict.fromkeys([*list(value.items())[:1], *list(value.items())[-1:]])
+            )  # the first k and the last
+            return "<br>".join(f"@{escape(str(k))}: {_percent(v) if _is_number(v) else '–'}" for k, v in ends)
         case "seeds" if isinstance(value, list):
             return str(len(value))
     return _number(value)

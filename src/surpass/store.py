@@ -74,6 +74,13 @@ class Run:
         """Write one line per trajectory."""
         _append(self.trajectories_path, (trajectory_to_json(trajectory) for trajectory in trajectories))
 
+    def rewrite(self, trajectories: Iterable[Trajectory]) -> None:
+        """Replace the record of a run that has ended, in one step. A checkpoint, if any, no longer fits it."""
+        fresh = self.trajectories_path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        _append(fresh, (trajectory_to_json(trajectory) for trajectory in trajectories))
+        fresh.replace(self.trajectories_path)
+
     def trajectories(self) -> Iterator[Trajectory]:
         """Yield what was appended; nothing for a run that has none yet."""
         return read_trajectories(self.trajectories_path) if self.trajectories_path.exists() else iter(())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from surpass.core import Status
+from surpass.core import Observation, Proposal, Status, Step, Verdict
 from surpass.errors import ConfigError, DataError
 from surpass.experiments.proof_flow import PRESETS, Config, main
 from surpass.experiments.proof_flow_arms import demonstrations
@@ -76,6 +76,24 @@ def test_resuming_repeats_only_what_is_missing(finished: Path, tmp_path: Path) -
     for arm, row in before["arms"].items():
         assert {name: row[name] for name in FIELDS} == {name: after["arms"][arm][name] for name in FIELDS}
     assert (copy / "train" / "gfn-0" / "trajectories.jsonl").stat().st_mtime_ns == kept
+
+
+def test_a_success_that_a_fresh_checker_refuses_does_not_count(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    record = Run(copy / "search" / "base-0")
+    first, *rest = record.trajectories()
+    lie = Step(Observation("a goal"), Proposal("exact nothing"))
+    forged = replace(first, steps=(lie,), verdict=Verdict(Status.ACCEPTED, (1.0,), "kernel 1; T3"))
+    record.rewrite([forged, *rest])
+    before = Run.open(copy).summary()
+    (copy / "summary.json").unlink()
+    main(KERNEL, resume=copy)
+    after = Run.open(copy).summary()
+    assert after["checked"]["proofs"] == before["checked"]["proofs"] + 1
+    assert after["checked"]["standing"] == before["checked"]["standing"]
+    assert after["arms"]["base"]["solved"] == before["arms"]["base"]["solved"]
+    assert next(record.trajectories()).verdict.status is Status.REJECTED
 
 
 @pytest.mark.parametrize(

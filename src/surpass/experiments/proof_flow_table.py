@@ -7,7 +7,7 @@ bootstraps; arms are compared on the same seeds and problems. An UNKNOWN is not 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,22 +41,41 @@ class Unit:
 
 
 def summarise(config: Config, folder: Path) -> dict[str, Any]:
-    """Return the summary of a finished run: its arms, comparisons, compute, and what was checked."""
+    """Return the summary of a finished run: its arms, comparisons, compute, and what was checked.
+
+    The records get the verdicts of that check, so whoever reads them sees no success that only a live prover accepted.
+    """
+    checked = _recheck(prover(config), folder)
     units = {arm: list(_units(folder, arm)) for arm in (*config.arms, *config.sources)}
     units = {arm: found for arm, found in units.items() if found}
-    everything = [t for found in units.values() for unit in found for t in (*unit.search, *unit.samples)]
-    problems = sorted({t.problem.key for t in everything})
-    standing, checked = _standing(prover(config), everything)
-    solved = {arm: _solved(found, problems, standing) for arm, found in units.items()}
+    problems = sorted({t.problem.key for found in units.values() for unit in found for t in unit.search})
+    solved = {arm: _solved(found, problems) for arm, found in units.items()}
     return {
         "prover": prover(config),
-        "arms": {arm: _row(found, problems, standing, solved[arm]) for arm, found in units.items()},
+        "arms": {arm: _row(found, problems, solved[arm]) for arm, found in units.items()},
         "comparisons": _comparisons(solved),
-        "tactics_alone": {arm: _by_tactic(units.get(arm, []), standing) for arm in ("automation", "hammer")},
+        "tactics_alone": {arm: _by_tactic(units.get(arm, [])) for arm in ("automation", "hammer")},
         "compute": {arm: _compute(folder, arm, config.seeds) for arm in config.arms if arm != "base"},
         "checked": checked,
         "machine": machine(),
     }
+
+
+def _recheck(checker: str, folder: Path) -> dict[str, int]:
+    """Put the verdict of a fresh checker on every success of the searches and samples; return how many stand."""
+    records = {
+        run: list(run.trajectories()) for kind in ("search", "samples") for run in map(Run, _parts(folder / kind))
+    }
+    distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if t.solved}
+    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values())), strict=True))
+    for run, trajectories in records.items():
+        run.rewrite(replace(t, verdict=verdicts[_proof(t)]) if t.solved else t for t in trajectories)
+    standing = sum(verdict.status is Status.ACCEPTED for verdict in verdicts.values())
+    return {"proofs": len(verdicts), "standing": standing}
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if (path / "summary.json").exists())
 
 
 def _units(folder: Path, arm: str) -> Iterable[Unit]:
@@ -74,26 +93,18 @@ def _proof(trajectory: Trajectory) -> Proof:
     return trajectory.problem.key, (actions_key(trajectory), tuple(trajectory.problem.data.get("preamble", ())))
 
 
-def _standing(checker: str, trajectories: Iterable[Trajectory]) -> tuple[set[Proof], dict[str, int]]:
-    """Return the distinct proofs that a fresh checker accepts, and how many it was given."""
-    distinct = {_proof(trajectory): trajectory for trajectory in trajectories if trajectory.solved}
-    verdicts = CHECKERS[checker](list(distinct.values()))
-    standing = {proof for proof, verdict in zip(distinct, verdicts, strict=True) if verdict.status is Status.ACCEPTED}
-    return standing, {"proofs": len(distinct), "standing": len(standing)}
-
-
-def _solved(units: Iterable[Unit], problems: list[str], standing: set[Proof]) -> NDArray[np.float64]:
+def _solved(units: Iterable[Unit], problems: list[str]) -> NDArray[np.float64]:
     """Return whether best-first search solved each problem [seeds, problems]."""
     rows = []
     for unit in units:
-        proved = {t.problem.key for t in unit.search if t.solved and _proof(t) in standing}
+        proved = {t.problem.key for t in unit.search if t.solved}
         rows.append([float(key in proved) for key in problems])
     return np.array(rows)
 
 
-def _row(units: list[Unit], problems: list[str], standing: set[Proof], solved: NDArray[np.float64]) -> dict[str, Any]:
+def _row(units: list[Unit], problems: list[str], solved: NDArray[np.float64]) -> dict[str, Any]:
     interval = hierarchical(solved)
-    distinct = [_distinct(unit, standing) for unit in units]
+    distinct = [_distinct(unit) for unit in units]
     n = len(problems)
     mean = {name: float(np.mean([unit.cost[name] for unit in units])) / n for name in ("proposals", "steps", "tokens")}
     return {
@@ -102,7 +113,7 @@ def _row(units: list[Unit], problems: list[str], standing: set[Proof], solved: N
         "solve_rate": interval.mean,
         "ci95": [interval.low, interval.high],
         "distinct_proofs": float(np.mean(distinct)),
-        "pass_at_k": _passes(units, problems, standing),
+        "pass_at_k": _passes(units, problems),
         **mean,
         "seconds": float(np.mean([unit.cost["seconds"] for unit in units])) / n,
         "unknown": float(np.mean([sum(t.verdict.status is Status.UNKNOWN for t in unit.search) for unit in units])),
@@ -110,13 +121,13 @@ def _row(units: list[Unit], problems: list[str], standing: set[Proof], solved: N
     }
 
 
-def _distinct(unit: Unit, standing: set[Proof]) -> float:
+def _distinct(unit: Unit) -> float:
     """Return the mean number of distinct proofs of a solved problem, over the search and the samples."""
-    proofs = {_proof(t) for t in (*unit.search, *unit.samples) if t.solved} & standing
+    proofs = {_proof(t) for t in (*unit.search, *unit.samples) if t.solved}
     return len(proofs) / len({key for key, _ in proofs}) if proofs else 0.0
 
 
-def _passes(units: list[Unit], problems: list[str], standing: set[Proof]) -> dict[str, float]:
+def _passes(units: list[Unit], problems: list[str]) -> dict[str, float]:
     """Return pass@k for powers of two up to the number of samples, averaged over seeds and problems."""
     if not all(unit.samples for unit in units):
         return {}
@@ -125,7 +136,7 @@ def _passes(units: list[Unit], problems: list[str], standing: set[Proof]) -> dic
     column = {key: i for i, key in enumerate(problems)}
     for row, unit in zip(correct, units, strict=True):
         for trajectory in unit.samples:
-            row[column[trajectory.problem.key]] += trajectory.solved and _proof(trajectory) in standing
+            row[column[trajectory.problem.key]] += trajectory.solved
     ks = [2**i for i in range(drawn.bit_length())]
     return {str(k): float(pass_at_k(drawn, correct, k).mean()) for k in ks}
 
@@ -144,12 +155,12 @@ def _comparisons(solved: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[st
     return found
 
 
-def _by_tactic(units: Iterable[Unit], standing: set[Proof]) -> dict[str, int]:
+def _by_tactic(units: Iterable[Unit]) -> dict[str, int]:
     """Return how many problems each automation tactic closes alone."""
     closed: dict[str, set[str]] = {}
     for unit in units:
         for trajectory in unit.search:
-            if trajectory.solved and _proof(trajectory) in standing:
+            if trajectory.solved:
                 closed.setdefault(trajectory.actions[0], set()).add(trajectory.problem.key)
     return {tactic: len(keys) for tactic, keys in sorted(closed.items())}
 
