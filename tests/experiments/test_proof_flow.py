@@ -13,7 +13,7 @@ from surpass.core import Observation, Proposal, Status, Step, Verdict
 from surpass.errors import ConfigError, DataError
 from surpass.experiments.proof_flow import PRESETS, Config, main
 from surpass.experiments.proof_flow_arms import demonstrations
-from surpass.experiments.proof_flow_data import opened
+from surpass.experiments.proof_flow_data import opened, prover
 from surpass.store import Run
 from surpass.verify import verify_run
 
@@ -101,6 +101,7 @@ def test_a_success_that_a_fresh_checker_refuses_does_not_count(finished: Path, t
     [
         ({"arms": ("base", "gfn")}, "sft before gfn"),
         ({"arms": ("gfn",)}, "sft before gfn"),
+        ({"arms": ("sft", "base")}, "base first"),
         ({"arms": ("gfn", "sft")}, "sft before gfn"),
         ({"arms": ("sft", "sft_continued")}, "gfn before sft_continued"),
         ({"arms": ("sfd",)}, "found sfd"),
@@ -112,6 +113,14 @@ def test_a_success_that_a_fresh_checker_refuses_does_not_count(finished: Path, t
 def test_wrong_settings_are_told(wrong: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, DataError, RuntimeError), match=message):
         main(replace(KERNEL, **wrong), out=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_without_rocq_the_kernel_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert prover(Config()) == "kernel"
+    assert prover(replace(Config(), prover="rocq")) == "rocq"  # asked for by name, it is not replaced
+    with opened(replace(PRESETS["tiny"], prover="auto")) as data:
+        assert data.prover == "kernel"
 
 
 def test_a_run_is_not_overwritten(finished: Path) -> None:

@@ -81,6 +81,8 @@ def check(config: Config) -> None:
         )
     if not config.seeds or not config.arms:
         raise ConfigError(f"expected at least one seed and one arm, found seeds {config.seeds} and arms {config.arms}")
+    if "base" in config.arms[1:]:
+        raise ConfigError(f"expected base first in --arms: it is the policy before any training; found {config.arms}")
     built = [arm for arm in config.arms if arm not in ("base", "sft")]
     for arm, earlier in [*((arm, "sft") for arm in built), ("sft_continued", "gfn")]:
         if arm in built and earlier not in config.arms[: config.arms.index(arm)]:

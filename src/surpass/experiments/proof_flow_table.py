@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from surpass.core import Status, Trajectory
-from surpass.evaluation.diversity import actions_key
+from surpass.evaluation.diversity import actions_key, distinct_per_solved
 from surpass.evaluation.passk import pass_at_k
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine, prover
@@ -104,7 +104,7 @@ def _solved(units: Iterable[Unit], problems: list[str]) -> NDArray[np.float64]:
 
 def _row(units: list[Unit], problems: list[str], solved: NDArray[np.float64]) -> dict[str, Any]:
     interval = hierarchical(solved)
-    distinct = [_distinct(unit) for unit in units]
+    distinct = [distinct_per_solved((*unit.search, *unit.samples)) for unit in units]
     n = len(problems)
     mean = {name: float(np.mean([unit.cost[name] for unit in units])) / n for name in ("proposals", "steps", "tokens")}
     return {
@@ -119,12 +119,6 @@ def _row(units: list[Unit], problems: list[str], solved: NDArray[np.float64]) ->
         "unknown": float(np.mean([sum(t.verdict.status is Status.UNKNOWN for t in unit.search) for unit in units])),
         "seeds": len(units),
     }
-
-
-def _distinct(unit: Unit) -> float:
-    """Return the mean number of distinct proofs of a solved problem, over the search and the samples."""
-    proofs = {_proof(t) for t in (*unit.search, *unit.samples) if t.solved}
-    return len(proofs) / len({key for key, _ in proofs}) if proofs else 0.0
 
 
 def _passes(units: list[Unit], problems: list[str]) -> dict[str, float]:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from surpass.domains.proofs.rocq.bench import BRANCHING, LINEAR, LIVE, SHAPES, BenchConfig, main
-from surpass.domains.proofs.rocq.rules import check_action
+from surpass.domains.proofs.rocq.rules import refusal
 from tests.domains.proofs.rocq.lemmas import needs_rocq
 
 pytestmark = needs_rocq
 
 
 def test_every_tactic_reaches_the_prover() -> None:
-    assert [check_action(tactic) for tactic in (*LINEAR, *BRANCHING)] == [None] * (len(LINEAR) + len(BRANCHING))
+    assert [refusal(tactic) for tactic in (*LINEAR, *BRANCHING)] == [None] * (len(LINEAR) + len(BRANCHING))
 
 
 def test_a_small_run_measures_everything(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surpass.domains.proofs.rocq.rules import LONGEST, as_sentence, check_action, normalise
+from surpass.domains.proofs.rocq.rules import LONGEST, as_sentence, normalise, refusal
 from surpass.domains.proofs.rocq.sentences import split
 
 CHEATS = json.loads(Path("tests/cheats/rocq.json").read_text())
@@ -59,23 +59,23 @@ ADVERSARIAL = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), 
     ],
 )
 def test_permitted_actions_are_wrapped(action: str, sentence: str) -> None:
-    assert check_action(action) is None
+    assert refusal(action) is None
     assert as_sentence(action) == sentence
 
 
 @pytest.mark.parametrize("case", [case for case in CHEATS if case["level"] == "T0"], ids=lambda case: str(case["name"]))
 def test_cheats_are_refused_by_text_alone(case: dict[str, list[str]]) -> None:
-    assert any(check_action(normalise(action)) for action in case["tactics"])
+    assert any(refusal(normalise(action)) for action in case["tactics"])
 
 
 @pytest.mark.parametrize("action", ["admitted_lemma.", "apply par_f.", "apply M.admit.", "exact my_native_compute."])
 def test_names_that_only_contain_a_forbidden_word_pass(action: str) -> None:
-    assert check_action(action) is None
+    assert refusal(action) is None
 
 
 def test_length_has_a_limit() -> None:
-    assert check_action("idtac" + " " * (LONGEST - 6) + ".") is None
-    assert "at most" in str(check_action("idtac" + " " * LONGEST + "."))
+    assert refusal("idtac" + " " * (LONGEST - 6) + ".") is None
+    assert "at most" in str(refusal("idtac" + " " * LONGEST + "."))
 
 
 def test_newlines_become_blanks() -> None:
@@ -85,7 +85,7 @@ def test_newlines_become_blanks() -> None:
 @given(ADVERSARIAL)
 def test_any_text_has_an_answer_and_what_passes_is_one_closed_sentence(text: str) -> None:
     action = normalise(text)
-    if check_action(action) is None:
+    if refusal(action) is None:
         sentence = as_sentence(action)
         assert [found.text for found in split(sentence)] == [sentence]
         assert normalise(action) == action

@@ -63,9 +63,6 @@ def refusal(text: str) -> str | None:
     return None if sentences[0].undotted else _tactic_refusal(sentences[0])
 
 
-check_action = refusal
-
-
 @lru_cache(maxsize=1 << 14)  # a path is written anew at each step
 def as_sentence(action: str) -> str:
     """Return the sentence that is sent for a permitted action: the tactic in parentheses, selector and dots outside.
