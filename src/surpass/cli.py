@@ -42,7 +42,32 @@ class Command:
 
     usage: str
     summary: str
-    call: Callable[[list[str]], int]
+    options: str | Callable[[list[str]], int]  # "module:Options", a frozen dataclass of flags; or what reads the words
+    function: str = ""  # "module:function" from these options to the exit code
+
+    def call(self, prog: str, words: list[str]) -> int:
+        """Read the words after the command's name and do it; return the exit code."""
+        if not isinstance(self.options, str):
+            return self.options(words)
+        return int(
+            load(self.function)(
+                parse(load(self.options), words, prog, f"{self.summary[:1].upper()}{self.summary[1:]}.")
+            )
+        )
+
+
+def load(path: str) -> Any:
+    """Return what a "module:name" of a table stands for. Raises ConfigError where a package it needs is missing."""
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "surpass":
+            raise
+        raise ConfigError(
+            f"{module} needs the Python package {error.name!r}, which is not installed; see the README"
+        ) from error
+    return getattr(found, name) if name else found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, command = choose(arguments)
         if command is None:
             return overview()
-        return command.call(arguments[len(name.split()) :])
+        return command.call(name, arguments[len(name.split()) :])
     except KeyboardInterrupt:
         say("interrupted")
         return 130
@@ -365,11 +390,18 @@ def prove(arguments: list[str]) -> int:
     return code
 
 
-def bench(arguments: list[str]) -> int:
-    """`surpass bench proofs`: tactics a second against a bare protocol loop, and memory."""
-    from surpass.domains.proofs.rocq import bench as measurement
+def bench(words: list[str]) -> int:
+    """`surpass bench NAME`: measure against a baseline in the same run."""
+    from surpass.bench import BENCHES
 
-    config = parse(measurement.BenchConfig, arguments, "bench proofs", "Measure how fast tactics are judged.")
+    usage = f"surpass bench NAME [flags]; there are: {', '.join(BENCHES)}"
+    if not words or words[0] in {"-h", "--help"}:
+        print(f"usage: {usage}\nThe flags of one: surpass bench NAME --help")
+        return 0 if words else 2
+    if words[0] not in BENCHES:
+        raise ConfigError(unknown("benchmark", words[0], list(BENCHES)) + f"; usage: {usage}")
+    measurement = load(BENCHES[words[0]])
+    config = parse(measurement.BenchConfig, words[1:], f"bench {words[0]}", measurement.BenchConfig.__doc__ or "")
     found = measurement.main(config)
     from rich.console import Console
 
@@ -383,7 +415,7 @@ COMMANDS: dict[str, Command] = {
     "proofs extract": Command("proofs extract", "read lemmas and proofs from an installed library", extract),
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
-    "bench proofs": Command("bench proofs", "tactics a second, against a bare protocol loop", bench),
+    "bench": Command("bench NAME", "measure speed and memory against a baseline in the same run", bench),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

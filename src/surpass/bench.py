@@ -1,0 +1,11 @@
+"""Benchmarks by name: what `surpass bench NAME` measures, each against a baseline in the same run.
+
+A module named here offers `BenchConfig`, a frozen dataclass of flags with `json: Path | None`, and `main(config)`,
+whose answer has `.table()`; it writes the printed figures to `json`.
+"""
+
+from __future__ import annotations
+
+BENCHES: dict[str, str] = {
+    "proofs": "surpass.domains.proofs.rocq.bench",
+}
