@@ -20,7 +20,7 @@ from torch import Tensor
 from surpass.core import replay as played
 from surpass.errors import ConfigError
 from surpass.objectives.balance import ProblemLogZ, trajectory_balance
-from surpass.objectives.batch import log_return
+from surpass.objectives.batch import Heads, log_return
 from surpass.replay import Replay
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
@@ -49,7 +49,7 @@ def parts(seed: int = 0) -> Parts[TinyState]:
         search=partial(play, n=3),
         demonstrations={p.key: [played(TinyDomain(), p, p.data["solution"])] for p in PROBLEMS},
         reference=TinyPolicy(TEXTS, seed=9),
-        log_z=ProblemLogZ([problem.key for problem in PROBLEMS]),
+        heads=Heads(log_z=ProblemLogZ([problem.key for problem in PROBLEMS])),
         replay=Replay(capacity=5),
     )
 
@@ -60,8 +60,8 @@ class Killed(BaseException):
 
 def weights(made: Parts[TinyState]) -> list[Tensor]:
     assert isinstance(made.policy, TinyPolicy)
-    assert isinstance(made.log_z, ProblemLogZ)
-    return [made.policy.table.detach(), made.log_z.values.detach()]
+    assert isinstance(made.heads.log_z, ProblemLogZ)
+    return [made.policy.table.detach(), made.heads.log_z.values.detach()]
 
 
 def timeless(row: Mapping[str, Any]) -> dict[str, Any]:

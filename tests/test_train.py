@@ -13,7 +13,7 @@ from surpass.core import Status, Trajectory
 from surpass.core import replay as played
 from surpass.errors import ConfigError, ModelError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
-from surpass.objectives.batch import Batch, Metrics, collate, log_return, push, with_tokens
+from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return, push, with_tokens
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import warmth
 from surpass.replay import Replay
@@ -57,10 +57,12 @@ def test_two_passes_are_one(micro_batch: int) -> None:
         partial(trajectory_balance, beta=0.7, relative=False),
         likelihood,
     ):
-        batch = collate(policy, plays, log_return, reference=reference, log_z=log_z, micro_batch=micro_batch)
+        batch = collate(
+            policy, plays, log_return, reference=reference, heads=Heads(log_z=log_z), micro_batch=micro_batch
+        )
         loss, _ = objective(batch)
         torch.autograd.backward(loss)
-        tokens = push(policy, plays, batch, log_z=log_z, micro_batch=micro_batch)
+        tokens = push(policy, plays, batch, heads=Heads(log_z=log_z), micro_batch=micro_batch)
         assert 0 < tokens <= int(batch.mask.sum())
         filled = replace(batch, logp=policy_values(policy, plays), log_z=log_z(plays))
         parameters = [policy.table, log_z.values]
@@ -96,9 +98,9 @@ def test_supervised_learning_imitates_the_demonstrations(tmp_path: Path) -> None
 def test_a_search_learns_what_the_checker_accepts(tmp_path: Path, head: bool) -> None:
     parts = searching()
     if head:
-        parts = replace(parts, objective=partial(trajectory_balance, beta=0.5), log_z=ProblemLogZ(KEYS))
+        parts = replace(parts, objective=partial(trajectory_balance, beta=0.5), heads=Heads(log_z=ProblemLogZ(KEYS)))
     run = Run.create(tmp_path / "run", {})
-    config = replace(CONFIG, steps=150, log_z_learning_rate=0.2)
+    config = replace(CONFIG, steps=150, head_learning_rate=0.2)
     last = train(config, parts, run)
     rows = run.metrics()
     early, late = (sum(row["accepted"] for row in part) for part in (rows[:30], rows[-30:]))
@@ -109,8 +111,8 @@ def test_a_search_learns_what_the_checker_accepts(tmp_path: Path, head: bool) ->
     assert last["verifier_steps"] == sum(len(t.steps) for t in plays)
     assert last["sampled_tokens"] == sum(len(s.proposal.tokens) for t in plays for s in t.steps)
     assert sum(row["unknown"] for row in rows) == sum(t.verdict.status is Status.UNKNOWN for t in plays)
-    if parts.log_z is not None:
-        assert all(value.abs() > 0.3 for value in next(iter(parts.log_z.parameters())).detach())
+    for module in parts.heads.modules().values():
+        assert all(value.abs() > 0.3 for value in next(module.parameters()).detach())
 
 
 def test_the_target_is_learned_exactly_from_any_trajectories(tmp_path: Path) -> None:
@@ -203,13 +205,12 @@ def faint(batch: Batch) -> tuple[Tensor, Metrics]:
 
 
 def test_weights_decay_but_log_z_does_not(tmp_path: Path) -> None:
-    parts = searching(log_z=ProblemLogZ(KEYS, initial=2.0), objective=faint)
+    parts = searching(heads=Heads(log_z=ProblemLogZ(KEYS, initial=2.0)), objective=faint)
     assert isinstance(parts.policy, TinyPolicy)
     start = parts.policy.table.detach().clone()
     train(replace(CONFIG, steps=3, weight_decay=0.5), parts, Run.create(tmp_path / "run", {}))
     torch.testing.assert_close(parts.policy.table.detach(), start * (1 - 0.05 * 0.5) ** 3)
-    assert parts.log_z is not None
-    assert next(iter(parts.log_z.parameters())).tolist() == [2.0, 2.0]
+    assert next(parts.heads.modules()["log_z"].parameters()).tolist() == [2.0, 2.0]
 
 
 def test_evaluation_is_recorded_when_due_and_at_the_end(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
 from surpass.errors import ConfigError
-from surpass.objectives.batch import Metrics, Objective, Reward
+from surpass.objectives.batch import Heads, Metrics, Objective, Reward
 from surpass.replay import Replay
 from surpass.rollouts.runner import Budget, RunOptions
 
@@ -37,9 +37,9 @@ class TrainConfig:
     problems_per_step: int = 1  # different problems, drawn anew each step
     seed: int = 0
     learning_rate: float = 1e-4
-    log_z_learning_rate: float = 1e-2
+    head_learning_rate: float = 1e-2  # of log Z, flows and values: 10 to 100 times the policy's
     weight_decay: float = 0.0
-    clip: float = 0.5  # gradient norm, of the policy and of log Z apart
+    clip: float = 0.5  # gradient norm, of the policy and of each head apart
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # steps of linear warm-up
     micro_batch: int = 8  # trajectories in one pass through the model; changes memory, not the gradient
@@ -67,7 +67,7 @@ class Parts(Generic[State]):
     options: RunOptions = RunOptions()  # noqa: RUF009 - frozen
     demonstrations: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)  # by problem key, in every batch
     reference: Trainable | None = None  # frozen
-    log_z: nn.Module | None = None  # called with trajectories, gives [B]
+    heads: Heads = Heads()  # noqa: RUF009 - frozen; what the objective needs besides: log Z, flows, values
     replay: Replay | None = None  # takes in what the search finds
     evaluate: Callable[[int], Metrics] | None = None  # after step n; recorded as eval/<name>
 
@@ -101,7 +101,7 @@ def checkpoint(config: TrainConfig, parts: Parts[State], optimiser: Optimizer, r
         "row": row,
         "policy": dict(parts.policy.state_dict()),
         "optimiser": optimiser.state_dict(),
-        "log_z": None if parts.log_z is None else dict(parts.log_z.state_dict()),
+        "heads": {name: dict(head.state_dict()) for name, head in parts.heads.modules().items()},
         "replay": None if parts.replay is None else parts.replay.state_dict(),
     }
 
@@ -116,15 +116,17 @@ def restore(state: Mapping[str, Any], config: TrainConfig, parts: Parts[State], 
         for name, value in asdict(config).items()
         if name != "steps" and state["config"].get(name) != value
     ]
-    for name, part in (("log_z", parts.log_z), ("replay", parts.replay)):
-        if (state[name] is None) != (part is None):
-            changed.append(f"{name} was {'absent' if state[name] is None else 'present'}")
+    heads, known = parts.heads.modules(), state.get("heads", {})
+    if set(known) != set(heads):
+        changed.append(f"heads were {sorted(known) or 'none'}, are {sorted(heads) or 'none'}")
+    if (state["replay"] is None) != (parts.replay is None):
+        changed.append(f"replay was {'absent' if state['replay'] is None else 'present'}")
     if changed:
         raise ConfigError(f"cannot resume with other settings ({'; '.join(changed)}); use the old ones or a new folder")
     parts.policy.load_state_dict(state["policy"])
     optimiser.load_state_dict(state["optimiser"])
-    if parts.log_z is not None:
-        parts.log_z.load_state_dict(state["log_z"])
+    for name, head in heads.items():
+        head.load_state_dict(known[name])
     if parts.replay is not None:
         parts.replay.load_state_dict(state["replay"])
     return dict(state["row"])

@@ -52,9 +52,8 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     """
     check(config, parts)
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
-    if parts.log_z is not None:
-        head = {"params": list(parts.log_z.parameters()), "lr": config.log_z_learning_rate, "weight_decay": 0.0}
-        groups.append(head)  # a decayed log Z would be a wrong one
+    for head in parts.heads.modules().values():  # a decayed log Z would be a wrong one
+        groups.append({"params": list(head.parameters()), "lr": config.head_learning_rate, "weight_decay": 0.0})
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     rates = [group["lr"] for group in optimiser.param_groups]
     row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
@@ -134,14 +133,14 @@ def _learn(
     if not plays:
         row["skipped_without_data"] += 1
         return
-    policy, log_z = parts.policy, parts.log_z
-    batch = collate(policy, plays, parts.reward, reference=parts.reference, log_z=log_z, micro_batch=config.micro_batch)
+    policy, heads = parts.policy, parts.heads
+    batch = collate(policy, plays, parts.reward, reference=parts.reference, heads=heads, micro_batch=config.micro_batch)
     loss, metrics = parts.objective(batch)
     torch.autograd.backward(loss)
     row |= metrics | {"loss": loss.item(), "learning_rate": optimiser.param_groups[0]["lr"]}
     optimiser.zero_grad()
     if _finite(loss, batch):
-        row["gradient_tokens"] += push(policy, plays, batch, log_z=log_z, micro_batch=config.micro_batch)
+        row["gradient_tokens"] += push(policy, plays, batch, heads=heads, micro_batch=config.micro_batch)
         norms = [float(nn.utils.clip_grad_norm_(group["params"], config.clip)) for group in optimiser.param_groups]
         row["gradient_norm"] = norms[0]
         if all(map(math.isfinite, norms)):
@@ -160,7 +159,7 @@ def _learn(
 
 
 def _finite(loss: torch.Tensor, batch: Batch) -> bool:
-    grads = [leaf.grad for leaf in (batch.logp, batch.log_z) if leaf is not None and leaf.grad is not None]
+    grads = [leaf.grad for leaf in batch.leaves().values() if leaf.grad is not None]
     return all(bool(torch.isfinite(value).all()) for value in (loss, *grads))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from surpass.core import Status
 from surpass.objectives import OBJECTIVES
 from surpass.objectives.balance import ProblemLogZ
-from surpass.objectives.batch import Batch, Metrics, collate, log_return
+from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return
 from tests.learning import PROBLEMS, TEXTS, TinyPolicy, rollouts
 
 
@@ -31,7 +31,11 @@ def example() -> Batch:
     plays = [play for play in rollouts(policy, n=4) if play.verdict.status is not Status.UNKNOWN]
     assert {play.solved for play in plays} == {True, False}
     return collate(
-        policy, plays, log_return, reference=TinyPolicy(TEXTS, seed=1), log_z=ProblemLogZ([p.key for p in PROBLEMS])
+        policy,
+        plays,
+        log_return,
+        reference=TinyPolicy(TEXTS, seed=1),
+        heads=Heads(log_z=ProblemLogZ([p.key for p in PROBLEMS])),
     )
 
 

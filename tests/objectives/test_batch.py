@@ -11,7 +11,7 @@ from torch import Tensor
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.errors import DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ
-from surpass.objectives.batch import collate, log_return, with_tokens
+from surpass.objectives.batch import Heads, collate, log_return, with_tokens
 from tests.learning import ACCEPTED, PROBLEMS, REJECTED, TEXTS, UNKNOWN, TinyPolicy
 
 
@@ -37,7 +37,7 @@ PLAYS = [
 def test_every_value_is_that_of_the_row_alone(micro_batch: int) -> None:
     policy, reference = TinyPolicy(TEXTS), TinyPolicy(TEXTS, seed=1)
     log_z = ProblemLogZ([problem.key for problem in PROBLEMS], initial=0.5)
-    batch = collate(policy, PLAYS, log_return, reference=reference, log_z=log_z, micro_batch=micro_batch)
+    batch = collate(policy, PLAYS, log_return, reference=reference, heads=Heads(log_z=log_z), micro_batch=micro_batch)
     assert batch.logp_ref is not None
     assert batch.log_z is not None
     assert batch.logp.shape == batch.logp_ref.shape == batch.mask.shape == batch.step_index.shape == (4, 7)
@@ -59,7 +59,9 @@ def test_every_value_is_that_of_the_row_alone(micro_batch: int) -> None:
 
 def test_only_logp_and_log_z_are_leaves_with_gradient() -> None:
     policy = TinyPolicy(TEXTS)
-    batch = collate(policy, PLAYS, log_return, reference=policy, log_z=ProblemLogZ([p.key for p in PROBLEMS]))
+    batch = collate(
+        policy, PLAYS, log_return, reference=policy, heads=Heads(log_z=ProblemLogZ([p.key for p in PROBLEMS]))
+    )
     assert batch.logp_ref is not None
     assert batch.log_z is not None
     for leaf in (batch.logp, batch.log_z):
@@ -124,9 +126,9 @@ def test_a_policy_that_breaks_its_contract_raises() -> None:
     with pytest.raises(ModelError, match="shape"):
         collate(Wide(TEXTS), PLAYS, log_return)
     with pytest.raises(DataError, match="no log Z"):
-        collate(TinyPolicy(TEXTS), PLAYS, log_return, log_z=ProblemLogZ(["other"]))
+        collate(TinyPolicy(TEXTS), PLAYS, log_return, heads=Heads(log_z=ProblemLogZ(["other"])))
     with pytest.raises(ModelError, match="log Z of shape"):
-        collate(TinyPolicy(TEXTS), PLAYS, log_return, log_z=lambda plays: torch.zeros(1))
+        collate(TinyPolicy(TEXTS), PLAYS, log_return, heads=Heads(log_z=lambda plays: torch.zeros(1)))
 
 
 class Half(TinyPolicy):

@@ -18,7 +18,7 @@ from surpass.domains.proofs.kernel.domain import Kernel, pose
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.models.tabular import Tabular
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
-from surpass.objectives.batch import Metrics, Objective, Reward, collate
+from surpass.objectives.batch import Heads, Metrics, Objective, Reward, collate
 from surpass.rollouts.runner import RunOptions, run
 from surpass.search.sampling import sample
 
@@ -75,7 +75,7 @@ def slope(
     objective: Objective, policy: Tabular, plays: Sequence[Trajectory], reward: Reward, log_z: ProblemLogZ
 ) -> Tensor:
     """Return the loss, and leave its gradient on the parameters: two passes, as in training."""
-    batch = collate(policy, plays, reward, reference=reference(), log_z=log_z, micro_batch=1024)
+    batch = collate(policy, plays, reward, reference=reference(), heads=Heads(log_z=log_z), micro_batch=1024)
     assert batch.log_z is not None
     loss, _ = objective(batch)
     by_logp, by_log_z = torch.autograd.grad(loss, [batch.logp, batch.log_z], allow_unused=True)
@@ -131,7 +131,7 @@ def test_log_z_is_the_exact_partition_function() -> None:
     policy = at_target()
     with torch.no_grad():
         problem_log_z.values.copy_(torch.stack(exact_z))
-    batch = collate(policy, SPACE, log_reward, reference=fixed, log_z=problem_log_z, micro_batch=1024)
+    batch = collate(policy, SPACE, log_reward, reference=fixed, heads=Heads(log_z=problem_log_z), micro_batch=1024)
     loss, _ = trajectory_balance(batch, beta=BETA)
     assert loss.item() == pytest.approx(0.0, abs=1e-12)
     variance, metrics = log_variance(batch, beta=BETA)

@@ -35,7 +35,7 @@ from surpass.models.mixture import Mixture
 from surpass.models.neighbours import Neighbours
 from surpass.models.presets import PRESETS
 from surpass.objectives.balance import log_variance, trajectory_balance
-from surpass.objectives.batch import Objective, Reward, log_return
+from surpass.objectives.batch import Heads, Objective, Reward, log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.replay import Replay
 from surpass.rollouts.runner import RunOptions, derive_seed, run
@@ -245,7 +245,7 @@ def _parts(
         search=partial(sample, n=config.gfn_samples, max_steps=config.max_steps),
         demonstrations=known,
         reference=frozen if arm.relative else None,
-        log_z=None if arm.relative else LogZ(policy),
+        heads=Heads() if arm.relative else Heads(log_z=LogZ(policy)),
         replay=Replay() if arm.replay else None,
         evaluate=evaluate,
     )

@@ -58,7 +58,8 @@ def trajectory_balance(batch: Batch, *, beta: float, relative: bool = True) -> t
     """
     if batch.log_z is None:
         raise ConfigError(
-            "trajectory balance needs log Z, the batch has none; pass `log_z=ProblemLogZ(keys)`, or use log_variance"
+            "trajectory balance needs log Z, the batch has none; "
+            "pass `heads=Heads(log_z=ProblemLogZ(keys))`, or use log_variance"
         )
     difference = batch.log_z.double() + _residual(batch, beta=beta, relative=relative)
     return difference.square().mean(), {**_metrics(batch, difference), "log_z": batch.log_z.detach().mean().item()}

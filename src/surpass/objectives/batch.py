@@ -1,13 +1,14 @@
 """The one place where text becomes tensors and verdicts become log-rewards: `collate`.
 
-An objective is a pure function of the `Batch` made here, so it knows no text, no domain and no model. `Batch.logp` is a
-detached leaf: an objective's gradient stops there and `push` carries it through the model in micro-batches (two passes,
-exact for any objective and any group size, in bounded memory).
+An objective is a pure function of the `Batch` made here, so it knows no text, no domain and no model. `Batch.logp` and
+what learned heads say are detached leaves: an objective's gradient stops there and `push` carries it through policy and
+heads in micro-batches (two passes, exact for any objective and any group size, in bounded memory).
 
 Not here: objectives, reward models, and the choice of what to learn from. Nothing is dropped: a trajectory that cannot
 be learned from (UNKNOWN, or without an action) raises, and the caller says what becomes of it.
 
-Legend: B trajectories, T the most tokens of one trajectory, P_F the policy, P_B the backward policy, R the reward.
+Legend: B trajectories, T the most tokens and S the most steps of one trajectory, P_F the policy, P_B the backward
+policy, R the reward. Column i of a [B, S] is the state before step i; column t of a [B, T], the prefix before token t.
 """
 
 from __future__ import annotations
@@ -17,14 +18,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surpass.core import Status, Trainable, Trajectory
 from surpass.errors import DataError, ModelError
 
 Metrics = dict[str, float]
 Reward = Callable[[Sequence[Trajectory]], Tensor]  # log-rewards [B], finite: a clamp is the reward's own business
-LogZ = Callable[[Sequence[Trajectory]], Tensor]  # log Z of each trajectory's problem [B], with gradient
+Head = Callable[[Sequence[Trajectory]], Tensor]  # one number per trajectory [B], state [B, S] or token [B, T]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heads:
+    """What a batch says beyond log-probabilities and the final reward; an objective names what it needs.
+
+    The first four have a gradient. Those that are modules have weights of their own, for the optimiser and the
+    checkpoint; `log_stop` is the policy's own answer and moves the policy's weights.
+    """
+
+    log_z: Head | None = None  # [B] log Z of the problem
+    log_flow: Head | None = None  # [B, S] log flow of the state before each step
+    value: Head | None = None  # [B, S] expected reward from the state before each step
+    log_stop: Head | None = None  # [B, T] log P_F(end marker | the tokens before token t)
+    log_stop_ref: Head | None = None  # [B, T] the same of the reference
+    state_reward: Head | None = None  # [B, S] log-reward credited to the state before each step
+    prefix_reward: Head | None = None  # [B, T] log R of the action that ends before token t
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return the heads that have weights of their own, by name."""
+        named = {"log_z": self.log_z, "log_flow": self.log_flow, "value": self.value}
+        return {name: head for name, head in named.items() if isinstance(head, nn.Module)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +64,27 @@ class Batch:
     seat: Tensor  # [B] int64, who acted
     accepted: Tensor  # [B] bool, the checker's answer
     logp_ref: Tensor | None = None  # [B, T] the frozen reference's values; None without a reference
-    log_z: Tensor | None = None  # [B] a leaf that requires grad; None without a log Z
+    log_z: Tensor | None = None  # [B] a leaf that requires grad; this and all below: None without the head
+    log_flow: Tensor | None = None  # [B, S] a leaf that requires grad
+    value: Tensor | None = None  # [B, S] a leaf that requires grad
+    log_stop: Tensor | None = None  # [B, T] a leaf that requires grad
+    log_stop_ref: Tensor | None = None  # [B, T]
+    state_reward: Tensor | None = None  # [B, S] finite
+    prefix_reward: Tensor | None = None  # [B, T] finite
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Return what an objective may leave a gradient on, by name."""
+        named = {"log_z": self.log_z, "log_flow": self.log_flow, "value": self.value, "log_stop": self.log_stop}
+        return {"logp": self.logp} | {name: leaf for name, leaf in named.items() if leaf is not None}
+
+    def steps(self) -> Tensor:
+        """Return the number of steps of each trajectory [B]."""
+        return self.step_index.amax(dim=1) + 1
+
+    def by_step(self, tokens: Tensor, width: int) -> Tensor:
+        """Return the sum over the tokens of each step [B, width] of what is given per token [B, T]."""
+        sums = tokens.new_zeros(len(tokens), width)
+        return sums.scatter_add(1, self.step_index.clamp(min=0), tokens * self.mask)
 
 
 Objective = Callable[[Batch], tuple[Tensor, Metrics]]  # a scalar loss attached to the leaves, and what to record
@@ -83,21 +126,26 @@ def collate(
     reward: Reward,
     *,
     reference: Trainable | None = None,
-    log_z: LogZ | None = None,
+    heads: Heads = Heads(),
     micro_batch: int = 32,
 ) -> Batch:
-    """Return the batch of these trajectories, row i from trajectory i, with `logp` and `log_z` as leaves.
+    """Return the batch of these trajectories, row i from trajectory i; `Batch.leaves` says what takes a gradient.
 
-    Models run without gradient, `micro_batch` trajectories at a time, and should be deterministic (dropout 0): the
-    second pass must meet the same values. Raises DataError for trajectories that cannot be learned from or rewards that
-    are not finite, ModelError for log-probabilities of a wrong shape. Log-probabilities that are not finite pass: the
-    loss tells.
+    Models and heads run without gradient, `micro_batch` trajectories at a time, and should be deterministic: the second
+    pass must meet the same values. Raises DataError for trajectories that cannot be learned from or rewards
+    that are not finite, ModelError for an answer of a wrong shape. Log-probabilities that are not finite pass: the loss
+    tells.
     """
     _check(trajectories)
     filled = with_tokens(policy, trajectories)
-    logp = _values(policy, filled, micro_batch)
-    device, dtype = logp.device, logp.dtype
-    logp_ref = None if reference is None else _values(reference, filled, micro_batch).to(device, dtype)
+    steps = [len(trajectory.steps) for trajectory in filled]
+    tokens = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in filled]
+    logp = _ask("log-probabilities", policy.logp, filled, tokens, micro_batch)
+    device = logp.device
+
+    def ask(name: str, head: Head | None, widths: Sequence[int] | None) -> Tensor | None:
+        return None if head is None else _ask(name, head, filled, widths, micro_batch).to(logp)
+
     step_index = torch.full(logp.shape, -1, dtype=torch.int64)
     for row, trajectory in enumerate(filled):
         owners = [i for i, step in enumerate(trajectory.steps) for _ in step.proposal.tokens]
@@ -109,13 +157,19 @@ def collate(
         logp_old=logp.detach().clone(),
         mask=step_index >= 0,
         step_index=step_index,
-        log_reward=_log_rewards(reward, filled).to(device, dtype),
-        log_pb=torch.zeros(len(filled), device=device, dtype=dtype),
+        log_reward=_finite(reward(filled).detach(), "log-rewards", (len(filled),), filled).to(logp),
+        log_pb=torch.zeros(len(filled)).to(logp),
         group=torch.tensor([keys[trajectory.problem.key] for trajectory in filled], device=device),
         seat=torch.tensor([trajectory.steps[0].observation.seat for trajectory in filled], device=device),
         accepted=torch.tensor([trajectory.solved for trajectory in filled], device=device),
-        logp_ref=logp_ref,
-        log_z=None if log_z is None else _log_z_leaf(log_z, filled).to(device, dtype).requires_grad_(),
+        logp_ref=None if reference is None else ask("log-probabilities", reference.logp, tokens),
+        log_z=_leaf(ask("log Z", heads.log_z, None)),
+        log_flow=_leaf(ask("log flows", heads.log_flow, steps)),
+        value=_leaf(ask("values", heads.value, steps)),
+        log_stop=_leaf(ask("log-probabilities of the end", heads.log_stop, tokens)),
+        log_stop_ref=ask("log-probabilities of the end", heads.log_stop_ref, tokens),
+        state_reward=_rewards(ask("log-rewards of states", heads.state_reward, steps), filled),
+        prefix_reward=_rewards(ask("log-rewards of prefixes", heads.prefix_reward, tokens), filled),
     )
 
 
@@ -124,28 +178,31 @@ def push(
     trajectories: Sequence[Trajectory],
     batch: Batch,
     *,
-    log_z: LogZ | None = None,
+    heads: Heads = Heads(),
     micro_batch: int = 32,
 ) -> int:
-    """Add the gradients that `batch.logp` and `batch.log_z` hold to the models' parameters; return the tokens it took.
+    """Add the gradients that the leaves of `batch` hold to the parameters of policy and heads.
 
-    `trajectories` are those of the batch. The second pass of `loss.backward()`: together they give the gradient of one
-    pass through everything. Rows without gradient (a group of one, an unchosen row) cost nothing.
+    `trajectories` and `heads` are those of the batch. The second pass of `loss.backward()`: together they give the
+    gradient of one pass through everything. Rows without gradient (a group of one, an unchosen row) cost nothing.
+    Returns the tokens that took a gradient through the policy.
     """
-    if batch.log_z is not None and batch.log_z.grad is not None and log_z is not None:
-        values = log_z(trajectories)
-        torch.autograd.backward(values, batch.log_z.grad.to(values.device, values.dtype))
-    if batch.logp.grad is None:
-        return 0
-    grad = batch.logp.grad * batch.mask
-    rows: list[int] = grad.any(dim=1).nonzero().flatten().tolist()
-    filled = with_tokens(policy, [trajectories[row] for row in rows])
-    for start in range(0, len(rows), micro_batch):
-        logp = policy.logp(filled[start : start + micro_batch])
-        if logp.requires_grad:  # not where every token was the only possible one
-            part = grad[rows[start : start + micro_batch], : logp.shape[1]]
-            torch.autograd.backward(logp, part.to(logp.device, logp.dtype))
-    return int(batch.mask[rows].sum())
+    asked = {"logp": policy.logp, "log_z": heads.log_z, "log_flow": heads.log_flow}
+    asked |= {"value": heads.value, "log_stop": heads.log_stop}
+    filled, taken = with_tokens(policy, trajectories), 0
+    for name, leaf in batch.leaves().items():
+        head = asked[name]
+        if leaf.grad is None or head is None:
+            continue
+        rows: list[int] = leaf.grad.reshape(len(filled), -1).any(dim=1).nonzero().flatten().tolist()
+        for start in range(0, len(rows), micro_batch):
+            some = rows[start : start + micro_batch]
+            said = head([filled[row] for row in some])
+            if said.requires_grad:  # not where every token was the only possible one
+                part = leaf.grad[some] if said.ndim == 1 else leaf.grad[some, : said.shape[1]]
+                torch.autograd.backward(said, part.to(said.device, said.dtype))
+        taken += int(batch.mask[rows].sum()) if name in ("logp", "log_stop") else 0
+    return taken
 
 
 def _check(trajectories: Sequence[Trajectory]) -> None:
@@ -161,43 +218,48 @@ def _check(trajectories: Sequence[Trajectory]) -> None:
             raise DataError(f"problem {key!r}: one trajectory holds seats {sorted(seats)}; split it by seat first")
 
 
-def _values(model: Trainable, trajectories: Sequence[Trajectory], micro_batch: int) -> Tensor:
-    """Return log-probabilities [B, T] without gradient, padded with zeros to the longest trajectory."""
-    lengths = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in trajectories]
+def _ask(
+    name: str, head: Head, trajectories: Sequence[Trajectory], widths: Sequence[int] | None, micro_batch: int
+) -> Tensor:
+    """Return what a model or head says, without gradient: [B], or [B, most of `widths`] with zeros for padding."""
     rows: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, len(trajectories), micro_batch):
-            part = model.logp(trajectories[start : start + micro_batch])
-            here = lengths[start : start + micro_batch]
-            if part.shape != (len(here), max(here)):
+            some = trajectories[start : start + micro_batch]
+            part = head(some)
+            expected = (len(some),) if widths is None else (len(some), max(widths[start : start + micro_batch]))
+            if part.shape != expected:
                 raise ModelError(
-                    f"expected log-probabilities of shape {(len(here), max(here))} (trajectories, most tokens), "
-                    f"got {tuple(part.shape)}; `logp` must give one column per token of `Proposal.tokens`"
+                    f"expected {name} of shape {expected} (trajectories, then steps or tokens of `Proposal.tokens` "
+                    f"where there is one for each), got {tuple(part.shape)}; fix the model or head that gave them"
                 )
             rows.extend(part.to(torch.promote_types(part.dtype, torch.float32)))
-    values = rows[0].new_zeros(len(rows), max(lengths))
-    for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        values[i, :length] = row[:length]
+    if widths is None:
+        return torch.stack(rows)
+    values = rows[0].new_zeros(len(rows), max(widths))
+    for i, (row, width) in enumerate(zip(rows, widths, strict=True)):
+        values[i, :width] = row[:width]
     return values
 
 
-def _log_rewards(reward: Reward, trajectories: Sequence[Trajectory]) -> Tensor:
-    log_reward = reward(trajectories).detach()
-    if log_reward.shape != (len(trajectories),):
-        raise DataError(f"expected log-rewards of shape ({len(trajectories)},), got {tuple(log_reward.shape)}")
-    wrong = [i for i, value in enumerate(log_reward.tolist()) if not math.isfinite(value)]
+def _leaf(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.requires_grad_()
+
+
+def _rewards(values: Tensor | None, trajectories: Sequence[Trajectory]) -> Tensor | None:
+    return None if values is None else _finite(values, "log-rewards", tuple(values.shape), trajectories)
+
+
+def _finite(values: Tensor, name: str, shape: tuple[int, ...], trajectories: Sequence[Trajectory]) -> Tensor:
+    """Return log-rewards as they are. Raises DataError for another shape or a value that is not finite."""
+    if values.shape != shape:
+        raise DataError(f"expected {name} of shape {shape}, got {tuple(values.shape)}")
+    wrong = (~torch.isfinite(values)).nonzero().tolist()
     if wrong:
+        trajectory = trajectories[wrong[0][0]]
         raise DataError(
-            f"problem {trajectories[wrong[0]].problem.key!r}: log-reward {log_reward[wrong[0]].item()} of actions "
-            f"{list(trajectories[wrong[0]].actions)} is not finite ({len(wrong)} of {len(trajectories)}); "
+            f"problem {trajectory.problem.key!r}: log-reward {values[tuple(wrong[0])].item()} of actions "
+            f"{list(trajectory.actions)} is not finite ({len(wrong)} of {values.numel()}); "
             "a reward must be a number and clamp its own zeros (log R >= some floor)"
         )
-    return log_reward
-
-
-def _log_z_leaf(log_z: LogZ, trajectories: Sequence[Trajectory]) -> Tensor:
-    with torch.no_grad():
-        values = log_z(trajectories)
-    if values.shape != (len(trajectories),):
-        raise ModelError(f"expected log Z of shape ({len(trajectories)},), got {tuple(values.shape)}")
-    return values.clone()
+    return values
