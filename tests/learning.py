@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +41,13 @@ class TinyPolicy(nn.Module):
         return (*(1 + LETTERS.index(letter) for letter in action), 0)
 
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        return self._by_token(trajectories, lambda token: token)
+
+    def log_stop(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        """Return the log-probability [B, T] of the end marker in the place of each token."""
+        return self._by_token(trajectories, lambda _: 0)
+
+    def _by_token(self, trajectories: Sequence[Trajectory], asked: Callable[[int], int]) -> Tensor:
         lengths = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in trajectories]
         places: list[tuple[int, ...]] = []  # batch row, column, observation, prefix, token
         for b, trajectory in enumerate(trajectories):
@@ -50,7 +57,7 @@ class TinyPolicy(nn.Module):
                 for token in step.proposal.tokens:
                     if len(prefix) < LONGEST:  # else only the end can follow, for sure
                         row = self.rows[step.observation.text]
-                        places.append((b, column, row, PREFIXES.index(prefix), token))
+                        places.append((b, column, row, PREFIXES.index(prefix), asked(token)))
                         prefix += LETTERS[token - 1] if token else ""
                     column += 1
         b_, t_, row_, prefix_, token_ = torch.tensor(places).T

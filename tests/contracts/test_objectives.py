@@ -12,11 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from surpass.core import Status
 from surpass.objectives import OBJECTIVES
-from surpass.objectives.balance import ProblemLogZ
-from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return
-from tests.learning import PROBLEMS, TEXTS, TinyPolicy, rollouts
+from surpass.objectives.batch import Batch, Metrics
+from tests.objectives.examples import example
 
 
 def load(name: str) -> Callable[[Batch], tuple[Tensor, Metrics]]:
@@ -24,19 +22,6 @@ def load(name: str) -> Callable[[Batch], tuple[Tensor, Metrics]]:
     found = vars(import_module(module))[function]
     needs = {"beta": 0.5} if "beta" in inspect.signature(found).parameters else {}
     return lambda batch: found(batch, **needs)
-
-
-def example() -> Batch:
-    policy = TinyPolicy(TEXTS)
-    plays = [play for play in rollouts(policy, n=4) if play.verdict.status is not Status.UNKNOWN]
-    assert {play.solved for play in plays} == {True, False}
-    return collate(
-        policy,
-        plays,
-        log_return,
-        reference=TinyPolicy(TEXTS, seed=1),
-        heads=Heads(log_z=ProblemLogZ([p.key for p in PROBLEMS])),
-    )
 
 
 def gradient(objective: Callable[[Batch], tuple[Tensor, Metrics]], batch: Batch) -> tuple[Tensor, Tensor]:
@@ -59,7 +44,7 @@ def tensor_of(batch: Batch, name: str) -> Tensor | None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_loss_is_a_finite_attached_scalar_and_metrics_are_numbers(name: str) -> None:
-    loss, metrics = load(name)(example())
+    loss, metrics = load(name)(example(name))
     assert loss.shape == ()
     assert loss.requires_grad
     assert math.isfinite(loss.item())
@@ -69,7 +54,7 @@ def test_loss_is_a_finite_attached_scalar_and_metrics_are_numbers(name: str) -> 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_do_not_change_the_batch(name: str) -> None:
-    batch, twin = example(), example()
+    batch, twin = example(name), example(name)
     load(name)(batch)
     for field in fields(batch):
         before, after = tensor_of(twin, field.name), tensor_of(batch, field.name)
@@ -80,7 +65,7 @@ def test_objectives_do_not_change_the_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_order_of_rows_does_not_matter(name: str) -> None:
-    batch = example()
+    batch = example(name)
     order = torch.randperm(len(batch.group), generator=torch.Generator().manual_seed(1))
     loss, grad = gradient(load(name), batch)
     shuffled_loss, shuffled_grad = gradient(load(name), rearranged(batch, lambda t: t.detach()[order]))
@@ -90,7 +75,7 @@ def test_order_of_rows_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_padding_does_not_matter(name: str) -> None:
-    batch = example()
+    batch = example(name)
     width = batch.logp.shape[1]
 
     def pad(value: Tensor) -> Tensor:
@@ -107,6 +92,6 @@ def test_padding_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_single_trajectory_is_enough(name: str) -> None:
-    loss, grad = gradient(load(name), rearranged(example(), lambda t: t.detach()[:1]))
+    loss, grad = gradient(load(name), rearranged(example(name), lambda t: t.detach()[:1]))
     assert math.isfinite(loss.item())
     assert torch.isfinite(grad).all()

@@ -164,17 +164,28 @@ class LanguageModel:
 
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
         """Return log-probabilities [B, T] at temperature 1, with gradient; a step without tokens is encoded."""
+        return self._by_trajectory(trajectories)
+
+    def log_stop(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        """Return the log-probability [B, T] that an action would end, by any end marker, in the place of each token."""
+        return self._by_trajectory(trajectories, among=self.vocabulary.ends)
+
+    def _by_trajectory(self, trajectories: Sequence[Trajectory], *, among: frozenset[int] | None = None) -> Tensor:
         steps = [step for trajectory in trajectories for step in trajectory.steps]
         prompts = self.prompts([step.observation for step in steps])
-        pieces = iter(
-            self.logp_pairs(prompts, [step.proposal.tokens or self.encode(step.proposal.action) for step in steps])
-        )
+        actions = [step.proposal.tokens or self.encode(step.proposal.action) for step in steps]
+        pieces = iter(self.logp_pairs(prompts, actions, among=among))
         empty = torch.zeros(0, device=self.network.device)
         rows = [torch.cat([empty, *(next(pieces) for _ in trajectory.steps)]) for trajectory in trajectories]
         return pad_sequence(rows, batch_first=True) if rows else empty.reshape(0, 0)
 
-    def logp_pairs(self, prompts: Sequence[Tokens], actions: Sequence[Tokens]) -> list[Tensor]:
-        """Return log-probabilities [tokens] of each action after its prompt; what is equal is computed once."""
+    def logp_pairs(
+        self, prompts: Sequence[Tokens], actions: Sequence[Tokens], *, among: frozenset[int] | None = None
+    ) -> list[Tensor]:
+        """Return log-probabilities [tokens] of each action after its prompt; what is equal is computed once.
+
+        With `among`, that any of those tokens stands in the place of each.
+        """
         together: dict[Tokens, dict[Tokens, None]] = {}
         for prompt, action in zip(prompts, actions, strict=True):
             together.setdefault(prompt, {})[action] = None
@@ -188,6 +199,7 @@ class LanguageModel:
                     chosen,
                     pad=self.vocabulary.pad,
                     dtype=self.placement.autocast or self.network.dtype,
+                    among=among,
                 )
             for pack, row in zip(chosen, rows, strict=True):
                 found.update({(pack.prompt, action): piece for action, piece in zip(pack.actions, row, strict=True)})

@@ -85,13 +85,25 @@ def causal_visible(owner: Tensor) -> Tensor:
     return (seen & earlier) | torch.eye(length, dtype=torch.bool, device=owner.device)
 
 
-def likelihood(network: PreTrainedModel, packs: Sequence[Pack], *, pad: int, dtype: torch.dtype) -> list[list[Tensor]]:
+def likelihood(
+    network: PreTrainedModel,
+    packs: Sequence[Pack],
+    *,
+    pad: int,
+    dtype: torch.dtype,
+    among: frozenset[int] | None = None,
+) -> list[list[Tensor]]:
     """Return log-probabilities [tokens] of every action of every pack, at temperature 1, with gradient.
 
-    `packs` is one micro-batch. Logits are computed at action columns only. `dtype` is that of the attention scores.
+    With `among`, that any of those tokens stands in the place of each token. `packs` is one micro-batch. Logits are
+    computed at action columns only. `dtype` is that of the attention scores.
     """
-    score = _seq2seq_likelihood if network.config.is_encoder_decoder else _causal_likelihood
-    flat = score(network, packs, pad, dtype)
+    predict = _seq2seq_logits if network.config.is_encoder_decoder else _causal_logits
+    logits = predict(network, packs, pad, dtype).float()
+    if among is None:
+        flat = -cross_entropy(logits, _targets(packs, network.device), reduction="none")
+    else:
+        flat = logits.log_softmax(dim=1)[:, sorted(among)].logsumexp(dim=1)
     lengths = [len(action) for pack in packs for action in pack.actions]
     if not flat.isfinite().all():
         raise ModelError("The model gave log-probabilities that are not finite: its weights are damaged or diverged.")
@@ -103,7 +115,8 @@ def _targets(packs: Sequence[Pack], device: torch.device) -> Tensor:
     return torch.tensor([token for pack in packs for action in pack.actions for token in action], device=device)
 
 
-def _causal_likelihood(network: PreTrainedModel, packs: Sequence[Pack], pad: int, dtype: torch.dtype) -> Tensor:
+def _causal_logits(network: PreTrainedModel, packs: Sequence[Pack], pad: int, dtype: torch.dtype) -> Tensor:
+    """Return the logits [all tokens of all actions, V] that predict each token."""
     device = network.device
     prompts, lengths = left_padded([pack.prompt for pack in packs], pad)
     columns = prompts.shape[1]
@@ -133,11 +146,12 @@ def _causal_likelihood(network: PreTrainedModel, packs: Sequence[Pack], pad: int
         use_cache=False,
         logits_to_keep=ids.shape[1] - columns + 1,
     ).logits
-    chosen = logits[torch.tensor(rows, device=device), torch.tensor(sources, device=device)]
-    return -cross_entropy(chosen.float(), _targets(packs, device), reduction="none")
+    chosen: Tensor = logits[torch.tensor(rows, device=device), torch.tensor(sources, device=device)]
+    return chosen
 
 
-def _seq2seq_likelihood(network: PreTrainedModel, packs: Sequence[Pack], pad: int, _: torch.dtype) -> Tensor:
+def _seq2seq_logits(network: PreTrainedModel, packs: Sequence[Pack], pad: int, _: torch.dtype) -> Tensor:
+    """Return the logits [all tokens of all actions, V] that predict each token."""
     device = network.device
     hidden, mask = encoder_states(network, [pack.prompt for pack in packs], pad)
     rows = torch.tensor([row for row, pack in enumerate(packs) for _ in pack.actions], device=device)
@@ -150,8 +164,8 @@ def _seq2seq_likelihood(network: PreTrainedModel, packs: Sequence[Pack], pad: in
         decoder_input_ids=inputs.to(device),
         use_cache=False,
     ).logits
-    kept = (torch.arange(inputs.shape[1]) < lengths[:, None]).to(device)
-    return -cross_entropy(logits[kept].float(), _targets(packs, device), reduction="none")
+    kept: Tensor = logits[(torch.arange(inputs.shape[1]) < lengths[:, None]).to(device)]
+    return kept
 
 
 def encoder_states(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ are astronomically many wrong ones, and any floor under their reward hands them 
 
 Sources: trajectory balance, Malkin et al. 2022 (arXiv 2201.13259), equation 14; log-variance, Richter et al. 2020
 (arXiv 2010.10436) and as VarGrad, Zhang et al. 2023 (arXiv 2302.05446); on proofs, Ho et al. 2024 (arXiv 2410.13224).
-Not here: sub-trajectory and detailed balance, which need flows or rewards at step boundaries.
+Not here: sub-trajectory and detailed balance (`flows.py`), the length-normalised form (`flowrl.py`).
 Sums and squares are taken in float64: a residual of 1e30 squares to infinity in float32.
 """
 
@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from surpass.core import Trajectory
-from surpass.errors import ConfigError, DataError
-from surpass.objectives.batch import Batch, Metrics
+from surpass.errors import DataError
+from surpass.objectives.batch import Batch, Metrics, needed
 
 
 def log_variance(batch: Batch, *, beta: float, relative: bool = True) -> tuple[Tensor, Metrics]:
@@ -43,7 +43,7 @@ def log_variance(batch: Batch, *, beta: float, relative: bool = True) -> tuple[T
     deviation = residual - mean[batch.group]
     variance = torch.zeros_like(count).index_add(0, batch.group, deviation.square()) / count
     return variance.mean(), {
-        **_metrics(batch, deviation),
+        **metrics_of(batch, deviation.detach().square().mean()),
         "log_z": -mean.detach().mean().item(),
         "groups_of_one": float((count == 1).sum()),
     }
@@ -56,13 +56,9 @@ def trajectory_balance(batch: Batch, *, beta: float, relative: bool = True) -> t
     over tau. Learns from a problem's single trajectory too, once log Z is right. Raises ConfigError without a log Z, or
     without a reference if `relative`.
     """
-    if batch.log_z is None:
-        raise ConfigError(
-            "trajectory balance needs log Z, the batch has none; "
-            "pass `heads=Heads(log_z=ProblemLogZ(keys))`, or use log_variance"
-        )
-    difference = batch.log_z.double() + _residual(batch, beta=beta, relative=relative)
-    return difference.square().mean(), {**_metrics(batch, difference), "log_z": batch.log_z.detach().mean().item()}
+    log_z = needed(batch.log_z, "log_z", "trajectory balance").double()
+    loss = (log_z + _residual(batch, beta=beta, relative=relative)).square().mean()
+    return loss, {**metrics_of(batch, loss.detach()), "log_z": log_z.detach().mean().item()}
 
 
 class ProblemLogZ(nn.Module):
@@ -85,22 +81,16 @@ class ProblemLogZ(nn.Module):
 
 def _residual(batch: Batch, *, beta: float, relative: bool) -> Tensor:
     """Return log P_F - [log p_ref] - beta log R - log P_B for each trajectory [B], in float64."""
-    residual = batch.logp.double().sum(dim=1) - beta * batch.log_reward.double() - batch.log_pb.double()
-    if not relative:
-        return residual
-    if batch.logp_ref is None:
-        raise ConfigError(
-            "a target relative to a reference needs one, the batch has none; pass `reference=` or relative=False"
-        )
-    return residual - batch.logp_ref.double().sum(dim=1)
+    return batch.log_ratio(relative=relative).sum(dim=1) - beta * batch.log_reward.double() - batch.log_pb.double()
 
 
-def _metrics(batch: Batch, difference: Tensor) -> Metrics:
+def metrics_of(batch: Batch, mean_square: Tensor) -> Metrics:
+    """Return what every balance objective records, of its mean squared residual and of the batch."""
     metrics = {
-        "residual_rms": difference.detach().square().mean().sqrt().item(),
+        "residual_rms": mean_square.sqrt().item(),
         "log_reward": batch.log_reward.mean().item(),
         "logp": batch.logp.detach().sum(dim=1).mean().item(),
     }
     if batch.logp_ref is not None:
-        metrics["log_ratio"] = (batch.logp.detach() - batch.logp_ref).double().sum(dim=1).mean().item()
+        metrics["log_ratio"] = batch.log_ratio().detach().sum(dim=1).mean().item()
     return metrics

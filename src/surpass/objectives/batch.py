@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from surpass.core import Status, Trainable, Trajectory
-from surpass.errors import DataError, ModelError
+from surpass.errors import ConfigError, DataError, ModelError
 
 Metrics = dict[str, float]
 Reward = Callable[[Sequence[Trajectory]], Tensor]  # log-rewards [B], finite: a clamp is the reward's own business
@@ -81,6 +81,19 @@ class Batch:
         """Return the number of steps of each trajectory [B]."""
         return self.step_index.amax(dim=1) + 1
 
+    def log_ratio(self, *, relative: bool = True) -> Tensor:
+        """Return log P_F - log p_ref of each token [B, T] in float64; without `relative`, log P_F.
+
+        Raises ConfigError if `relative` and the batch has no reference.
+        """
+        if not relative:
+            return self.logp.double()
+        if self.logp_ref is None:
+            raise ConfigError(
+                "a target relative to a reference needs one, the batch has none; pass `reference=` or relative=False"
+            )
+        return self.logp.double() - self.logp_ref.double()
+
     def by_step(self, tokens: Tensor, width: int) -> Tensor:
         """Return the sum over the tokens of each step [B, width] of what is given per token [B, T]."""
         sums = tokens.new_zeros(len(tokens), width)
@@ -88,6 +101,21 @@ class Batch:
 
 
 Objective = Callable[[Batch], tuple[Tensor, Metrics]]  # a scalar loss attached to the leaves, and what to record
+
+
+def needed(values: Tensor | None, head: str, objective: str) -> Tensor:
+    """Return what a head said. Raises ConfigError where the batch was made without it."""
+    if values is None:
+        raise ConfigError(
+            f"{objective} needs {head}, the batch has none; pass `heads=Heads({head}=...)` (models/heads.py)"
+        )
+    return values
+
+
+def group_mean(batch: Batch, values: Tensor) -> Tensor:
+    """Return, for each trajectory, the mean of `values` [B] over the trajectories of its problem."""
+    count = torch.bincount(batch.group).to(values)
+    return (torch.zeros_like(count).index_add(0, batch.group, values) / count)[batch.group]
 
 
 def log_return(trajectories: Sequence[Trajectory], *, seat: int = 0, floor: float = -10.0) -> Tensor:
