@@ -3,7 +3,8 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surpass.core import Apply, BudgetSpent, Lost, Problem, Proposal, Propose, Status
+from surpass.core import Apply, BudgetSpent, Lost, Observation, Problem, Proposal, Propose, Scored, Status
+from surpass.errors import ConfigError
 from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.rollouts.trace import Event, tree
@@ -71,7 +73,7 @@ def test_equal_keys_are_one_node_and_the_best_path_is_kept() -> None:
     assert expanded(domain, policy) == ["a", "b", "c", "d"]
     (found,) = run(best_first, [PROBLEM], domain, policy)
     assert found.actions == ("ac", "cd", "dg")
-    assert found.info["merged"] == 2  # the second path to d, and the way back to a
+    assert found.info["merged"] == 1  # the second path to d
     domain, policy = graph(edges, merges=False)
     both = list(run(partial(best_first, solutions=2, max_depth=3), [PROBLEM], domain, policy))
     assert [(one.actions[:2], one.info["merged"]) for one in both] == [(("ac", "cd"), 0), (("ab", "bd"), 0)]
@@ -193,6 +195,53 @@ def test_it_finds_the_likeliest_path(costs: dict[tuple[int, int], float]) -> Non
         assert -sum(step.proposal.logp or 0.0 for step in found.steps) == pytest.approx(best[7])
     else:
         assert (found.verdict.status, found.info["end"]) == (Status.REJECTED, "exhausted")
+
+
+@dataclass(frozen=True, slots=True)
+class Critic:
+    """A scripted policy whose score knows the value of each node."""
+
+    policy: Scripted
+    values: Mapping[str, float]
+
+    def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
+        return self.policy.propose(observations, n, seeds=seeds)
+
+    def score(self, observations: Sequence[Observation]) -> list[Scored]:
+        return [Scored(values=(self.values.get(one.key, 0.0),)) for one in observations]
+
+
+def test_a_perfect_critic_expands_the_way_alone() -> None:
+    domain = forest()
+    way = {"n0": 1.0, "n1": 1.0, "n3": 1.0, "n8": 1.0, "n18": 1.0}  # n38 is a goal
+    policy = Scripted({}, {"l": -9.0, "r": -1.0}, otherwise=("l", "r"))
+    (problem,) = (one for one in domain.problems("train") if one.key == "n0")
+    events: list[Event] = []
+    options = RunOptions(trace=events.append)
+    search = partial(best_first, critic=1e3)
+    (found,) = run(search, [problem], domain, Critic(policy, way), options=options)
+    asked = [seen["key"] for event in events if event["kind"] == "propose" for seen in event["observations"]]
+    assert found.solved
+    assert asked == list(way)
+    assert sum(event["kind"] == "score" for event in events) == len(way) - 1  # the children of the last are over
+    (blind,) = run(best_first, [problem], domain, policy)
+    assert blind.info["expansions"] > len(way)
+
+
+def test_a_critic_weighs_against_the_log_probability() -> None:
+    edges = {"a": {"ab": ("b", -1.0), "ac": ("c", -2.0)}, "b": {"bd": ("d", -5.0)}, "c": {"ce": ("e", -5.0)}}
+    domain, policy = graph(edges)
+    for weight, first in ((0.5, "b"), (3.0, "c")):
+        events: list[Event] = []
+        search = partial(best_first, critic=weight, expansions=2)
+        list(run(search, [PROBLEM], domain, Critic(policy, {"c": 0.5}), options=RunOptions(trace=events.append)))
+        assert [e["observations"][0]["key"] for e in events if e["kind"] == "propose"] == ["a", first]
+
+
+def test_a_policy_without_values_is_no_critic() -> None:
+    domain, _ = graph({"a": {"ab": ("b", -1.0)}})
+    with pytest.raises(ConfigError, match="seat 0"):
+        list(run(partial(best_first, critic=1.0), [PROBLEM], domain, Uniform(("ab",), seats=0)))
 
 
 def test_the_tree_is_the_stored_one() -> None:

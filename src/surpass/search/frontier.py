@@ -7,17 +7,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Generic
 
-from surpass.core import Observation, State, Step
-
-
-@dataclass(frozen=True, slots=True)
-class Node(Generic[State]):
-    """A path from the root and the state it reached."""
-
-    state: State
-    observation: Observation
-    steps: tuple[Step, ...] = ()
-    logp: float = 0.0  # of the whole path, in nats
+from surpass.core import State
+from surpass.search.expand import Node
 
 
 @dataclass(slots=True)
@@ -25,13 +16,15 @@ class Frontier(Generic[State]):
     """The open nodes, best first; equal keys are one node, and ties go to the node that came first."""
 
     length_penalty: float
+    critic: float = 0.0  # the weight of a node's value
     merged: int = 0  # nodes dropped because their key was known
     _heap: list[tuple[float, int, Node[State]]] = field(default_factory=list)
     _best: dict[str, float] = field(default_factory=dict)  # key -> score of the best path seen; inf once expanded
     _count: int = 0
 
     def score(self, node: Node[State]) -> float:
-        return node.logp / len(node.steps) ** self.length_penalty if node.steps else 0.0
+        path = node.logp / len(node.steps) ** self.length_penalty if node.steps else 0.0
+        return path + self.critic * node.value
 
     def push(self, node: Node[State]) -> None:
         """Open a node, unless its key was expanded or is open with as good a path."""
