@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from surpass.admission import Admission
+from surpass.core import Status, Trajectory, Verdict
 from surpass.core import replay as played
 from surpass.errors import ConfigError
 from surpass.objectives.balance import ProblemLogZ, trajectory_balance
 from surpass.objectives.batch import Heads, log_return
-from surpass.replay import Replay
+from surpass.replay import Replay, by_recency
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
-from tests.learning import PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play
+from tests.learning import PROBLEMS, REJECTED, TEXTS, TinyDomain, TinyPolicy, TinyState, play
 
 CONFIG = TrainConfig(steps=6, learning_rate=0.05, warmup=2, schedule="cosine", replay_probability=0.5)
-CLOCKS = {"seconds", "verifier_seconds", "search_seconds", "learn_seconds"}
+CLOCKS = {"seconds", "verifier_seconds", "search_seconds", "learn_seconds", "admission_seconds"}
 
 
 class Noisy(TinyPolicy):
@@ -35,6 +37,13 @@ class Noisy(TinyPolicy):
 
     def logp(self, trajectories: Any) -> Tensor:
         return super().logp(trajectories) * (1.0 + 0.01 * torch.rand(()))
+
+
+def strict(plays: Sequence[Trajectory]) -> list[Verdict]:
+    """A fresh checker that refuses what ends in aa."""
+    return [
+        REJECTED if play.actions[-1].endswith("aa") else Verdict(Status.ACCEPTED, (1.0,), "fresh") for play in plays
+    ]
 
 
 def parts(seed: int = 0) -> Parts[TinyState]:
@@ -50,7 +59,7 @@ def parts(seed: int = 0) -> Parts[TinyState]:
         demonstrations={p.key: [played(TinyDomain(), p, p.data["solution"])] for p in PROBLEMS},
         reference=TinyPolicy(TEXTS, seed=9),
         heads=Heads(log_z=ProblemLogZ([problem.key for problem in PROBLEMS])),
-        replay=Replay(capacity=5),
+        replay=Admission(Replay(capacity=5, prefer=by_recency), strict, every=2),
     )
 
 
@@ -81,6 +90,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Tensor], Any]:
     found = record(run)
     assert len(found[1]) == CONFIG.steps
     assert any(row["replayed"] for row in found[1])
+    assert any(row["replay_waiting"] for row in found[1])  # some are killed while a proof waits
+    assert found[1][-1]["replay_refused"] > 0 < found[1][-1]["replay_admitted"]
     return weights(made), found
 
 

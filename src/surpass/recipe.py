@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
 from surpass.errors import ConfigError
 from surpass.objectives.batch import Heads, Metrics, Objective, Reward
-from surpass.replay import Replay
+from surpass.replay import Memory
 from surpass.rollouts.runner import Budget, RunOptions
 
 
@@ -68,7 +68,7 @@ class Parts(Generic[State]):
     demonstrations: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)  # by problem key, in every batch
     reference: Trainable | None = None  # frozen
     heads: Heads = Heads()  # noqa: RUF009 - frozen; what the objective needs besides: log Z, flows, values
-    replay: Replay | None = None  # takes in what the search finds
+    replay: Memory | None = None  # takes in what the search finds; proofs of a live prover through an `Admission`
     evaluate: Callable[[int], Metrics] | None = None  # after step n; recorded as eval/<name>
 
 

@@ -28,7 +28,7 @@ from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
 from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, restore, warmth
-from surpass.replay import Replay
+from surpass.replay import Memory
 from surpass.rollouts.runner import derive_seed, run
 from surpass.store import Run
 
@@ -77,6 +77,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
             _learn(config, parts, optimiser, (fresh, others), row)
             row["search_seconds"] += acted - began
             row["learn_seconds"] += time.monotonic() - acted
+            row |= {} if parts.replay is None else parts.replay.settle(step + 1)
             last = step + 1 == config.steps
             if parts.evaluate is not None and (last or (step + 1) % config.evaluate_every == 0):
                 row |= {f"eval/{name}": value for name, value in parts.evaluate(step + 1).items()}
@@ -163,7 +164,7 @@ def _finite(loss: torch.Tensor, batch: Batch) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in (loss, *grads))
 
 
-def _remember(replay: Replay | None, fresh: Sequence[Trajectory], batch: Batch) -> None:
+def _remember(replay: Memory | None, fresh: Sequence[Trajectory], batch: Batch) -> None:
     if replay is not None:
         for trajectory, log_reward in zip(fresh, batch.log_reward.tolist(), strict=False):  # the first rows are fresh
             replay.add(trajectory, log_reward)

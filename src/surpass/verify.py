@@ -8,6 +8,7 @@ Records that were not accepted are not looked at: an UNKNOWN may well be solvabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,23 +31,40 @@ class Check:
 
 
 def verify_run(folder: Path) -> list[Check]:
-    """Check every distinct success stored in a run folder or in its parts, grouped by checker.
+    """Check every distinct success stored in a run folder or in its parts.
 
     Raises DataError where there is no record, or one names a checker that is not known here.
     """
     Run.open(folder)
-    found: dict[str, dict[tuple[str, str, tuple[str, ...]], Trajectory]] = {}
+    found: dict[tuple[str, str, str, tuple[str, ...]], Trajectory] = {}
     for part in parts(folder):
         for trajectory in part.trajectories():
             if trajectory.solved:
-                identity = (trajectory.problem.key, repr(trajectory.problem.data), trajectory.actions)
-                found.setdefault(checker(trajectory), {}).setdefault(identity, trajectory)
-    checks = []
-    for name, distinct in found.items():
-        kept = list(distinct.values())
-        verdicts = CHECKERS[name](kept)
-        checks += [Check(one.problem.key, one.actions, said) for one, said in zip(kept, verdicts, strict=True)]
-    return checks
+                problem = trajectory.problem
+                identity = (checker(trajectory), problem.key, repr(problem.data), trajectory.actions)
+                found.setdefault(identity, trajectory)
+    kept = list(found.values())
+    return [Check(one.problem.key, one.actions, said) for one, said in zip(kept, judge_again(kept), strict=True)]
+
+
+def judge_again(trajectories: Sequence[Trajectory], *, workers: int = 1) -> list[Verdict]:
+    """Return the fresh verdict of each trajectory's own checker, in order.
+
+    With several `workers`, as many groups of problems (source files) are judged at once, each in a thread that waits
+    for the processes of its checker. Raises DataError for evidence of no known checker, and what the checkers raise.
+    """
+    shares: dict[tuple[str, str], list[int]] = {}
+    for index, trajectory in enumerate(trajectories):
+        group = trajectory.problem.group if workers > 1 else ""
+        shares.setdefault((checker(trajectory), group), []).append(index)
+    verdicts: dict[int, Verdict] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        said = [
+            pool.submit(CHECKERS[name], [trajectories[index] for index in share]) for (name, _), share in shares.items()
+        ]
+        for share, answer in zip(shares.values(), said, strict=True):
+            verdicts.update(zip(share, answer.result(), strict=True))
+    return [verdicts[index] for index in range(len(trajectories))]
 
 
 def parts(folder: Path) -> list[Run]:

@@ -48,6 +48,13 @@ def test_compute_is_matched_and_recorded(finished: Path) -> None:
     assert steps == max(1, round(expected))
 
 
+def test_the_buffer_asks_a_fresh_checker(finished: Path) -> None:
+    rows = Run.open(finished / "train" / "gfn-0").metrics()
+    assert all(row["replay_waiting"] == row["replay_refused"] == 0 for row in rows)
+    found = {(t.problem.key, t.actions) for t in Run.open(finished / "train" / "gfn-0").trajectories() if t.solved}
+    assert rows[-1]["replay_admitted"] == len(found)
+
+
 def test_stored_successes_stand(finished: Path) -> None:
     checks = verify_run(finished)
     assert checks

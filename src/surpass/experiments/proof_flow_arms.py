@@ -18,12 +18,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import Progress
 
+from surpass.admission import Admission
 from surpass.core import Policy, Problem, Trajectory
 from surpass.domains.proofs import reward
 from surpass.errors import ConfigError, DataError
@@ -44,6 +46,7 @@ from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
+from surpass.verify import judge_again
 
 if TYPE_CHECKING:
     from surpass.experiments.proof_flow import Config
@@ -68,6 +71,7 @@ ARMS: Mapping[str, Arm] = {
     "gfn_binary": Arm("binary"),
 }
 SOURCES = ("automation", "hammer", "neighbours", "mixture")  # what is not trained, and gfn mixed with the two others
+ADMIT_EVERY = 5  # steps after which new proofs are read by a fresh checker and may be replayed, at most
 TRACED = 12  # held-out problems whose search can be drawn
 WEIGHTS = (0.5, 0.25, 0.25)  # of gfn, neighbours and automation in the mixture
 
@@ -151,13 +155,21 @@ def demonstrations(data: Data, folder: Path) -> dict[str, list[Trajectory]]:
 def explore_by_automation(config: Config, folder: Path, progress: Progress) -> None:
     """Try automation on the problems that policies act on, and record what it proves, unless that was done."""
     with opened(config) as data:
-        attempts: Iterable[Trajectory] = by_automation(data, data.explore) if config.automation else ()
+        attempts: Iterable[Trajectory] = _confirmed(by_automation(data, data.explore)) if config.automation else ()
         task = progress.add_task("automation on training problems", total=len(data.explore))
         tried = set[str]()
         for trajectory in _record(folder / "automation", lambda: attempts, len(data.explore)):
             tried.add(trajectory.problem.key)
             progress.update(task, completed=len(tried))
     progress.remove_task(task)
+
+
+def _confirmed(attempts: Iterable[Trajectory]) -> Iterator[Trajectory]:
+    """Put the verdict of a fresh checker on every success, one source file at a time: all arms learn from these."""
+    for _, group in groupby(attempts, key=lambda trajectory: trajectory.problem.group):
+        found = list(group)
+        verdicts = iter(judge_again([trajectory for trajectory in found if trajectory.solved]))
+        yield from (replace(one, verdict=next(verdicts)) if one.solved else one for one in found)
 
 
 def _train_arm(
@@ -235,6 +247,7 @@ def _parts(
         "paper": partial(reward.paper, scorer=frozen),
         "binary": reward.binary,
     }
+    every = min(ADMIT_EVERY, max(1, config.gfn_steps // 4))  # even the shortest training replays
     paper: Objective = partial(trajectory_balance, beta=config.beta, relative=False)
     return Parts(
         policy,
@@ -246,7 +259,7 @@ def _parts(
         demonstrations=known,
         reference=frozen if arm.relative else None,
         heads=Heads() if arm.relative else Heads(log_z=LogZ(policy)),
-        replay=Replay() if arm.replay else None,
+        replay=Admission(Replay(), judge_again, every=every) if arm.replay else None,
         evaluate=evaluate,
     )
 
