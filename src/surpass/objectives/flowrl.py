@@ -7,7 +7,8 @@ Not here: the clipping of log-probabilities that later code adds, whose gradient
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
 from surpass.objectives.balance import metrics_of
@@ -38,7 +39,7 @@ def flowrl(
     mean_ratio = (batch.log_ratio(relative=relative) * batch.mask).sum(dim=1) / length
     residual = log_z + mean_ratio - beta * reward - batch.log_pb.double() / length
     moved = ((batch.logp.detach() - batch.logp_old).double() * batch.mask).sum(dim=1)
-    weight = moved.clamp(max=torch.tensor(largest_weight).log().item()).exp()
+    weight = moved.clamp(max=math.log(largest_weight)).exp()
     loss = (weight * residual.square()).mean()
     metrics = metrics_of(batch, residual.detach().square().mean())
     return loss, {**metrics, "log_z": log_z.detach().mean().item(), "weight": weight.mean().item()}
