@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 DOMAINS: dict[str, str] = {
+    "blocksworld": "surpass.domains.puzzles.blocksworld:BlocksWorld",
+    "game24": "surpass.domains.puzzles.game24:Game24",
     "kernel": "surpass.domains.proofs.kernel.domain:Kernel",
+    "prontoqa": "surpass.domains.puzzles.prontoqa:ProntoQA",
     "rocq": "surpass.domains.proofs.rocq.domain:Rocq",
 }

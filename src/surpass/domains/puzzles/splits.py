@@ -1,0 +1,56 @@
+"""Which split a problem belongs to: by what it is, not by when it was drawn, so no split ever leaks into another.
+
+Not here: how problems are drawn; each puzzle has its own generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from surpass.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+
+
+def digest(text: str) -> str:
+    """Return twelve hexadecimal digits that depend on the text alone."""
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def split_of(mark: str) -> str:
+    """Return the split of whatever has this signature: eight of ten in train, one each in valid and test."""
+    bucket = int.from_bytes(blake2b(mark.encode(), digest_size=8).digest(), "big") % 10
+    return SPLITS[max(0, bucket - 7)]
+
+
+def require(split: str, puzzle: str) -> None:
+    """Raise DataError for a split that there is not."""
+    if split not in SPLITS:
+        raise DataError(f"expected a split among {', '.join(SPLITS)}, found {split!r}: {puzzle} has no other")
+
+
+def signature(relations: Iterable[tuple[str, ...]]) -> str:
+    """Return a text that depends on named relations among objects, but neither on their order nor on objects' names.
+
+    >>> signature([("on", "a", "b"), ("on", "b", "c")]) == signature([("on", "x", "a"), ("on", "b", "x")])
+    True
+
+    A relation is its name and then its objects. Colour refinement (Weisfeiler and Leman 1968): equal up to names
+    implies equal signatures. The converse can fail for very regular structures, which then count as one: never a leak.
+    """
+    facts = sorted(set(relations))
+    colours = {name: 0 for _, *objects in facts for name in objects}
+    for _ in range(len(colours)):
+        around: dict[str, list[tuple[str | int, ...]]] = {name: [] for name in colours}
+        for relation, *objects in facts:
+            seen: tuple[str | int, ...] = (relation, *(colours[name] for name in objects))
+            for place, name in enumerate(objects):
+                around[name].append((place, *seen))
+        looks = {name: (colours[name], tuple(sorted(around[name]))) for name in colours}  # says nothing of names
+        ranks = {look: rank for rank, look in enumerate(sorted(set(looks.values())))}
+        stable = len(ranks) == len(set(colours.values()))
+        colours = {name: ranks[look] for name, look in looks.items()}
+        if stable:
+            break
+    return digest(repr(sorted((relation, *(colours[name] for name in objects)) for relation, *objects in facts)))
