@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.errors import ConfigError
-from surpass.replay import Replay
+from surpass.replay import Preference, Replay, by_recency, by_reward, jointly, uniformly
 from tests.learning import ACCEPTED
 
 
@@ -69,6 +71,39 @@ def test_draw_is_without_repetition_and_by_problem() -> None:
     assert replay.draw("unknown", 3, rng=random.Random(0)) == []
     seen = {trajectory.actions for seed in range(60) for trajectory in replay.draw("p", 1, rng=random.Random(seed))}
     assert len(seen) == 6
+
+
+def shares(prefer: Preference, log_rewards: list[float]) -> list[float]:
+    """How often each entry is the one drawn, in order of arrival."""
+    replay = Replay(tolerance=0.0, prefer=prefer)
+    for i, log_reward in enumerate(log_rewards):
+        replay.add(play(f"tactic {i}"), log_reward)
+    drawn = [replay.draw("p", 1, rng=random.Random(seed))[0].actions[0] for seed in range(3000)]
+    return [drawn.count(f"tactic {i}") / 3000 for i in range(len(log_rewards))]
+
+
+def test_draws_as_preferred() -> None:
+    log_rewards = [-1.0, 0.0, -2.0]
+    weights: dict[Preference, list[float]] = {
+        uniformly: [1.0, 1.0, 1.0],
+        by_reward: [math.exp(-1.0), 1.0, math.exp(-2.0)],
+        partial(by_reward, alpha=0.0): [1.0, 1.0, 1.0],
+        partial(by_recency, lifetime=2.0): [math.exp(-1.0), math.exp(-0.5), 1.0],
+        partial(jointly, preferences=[by_reward, partial(by_recency, lifetime=2.0)]): [
+            math.exp(-2.0),
+            math.exp(-0.5),
+            math.exp(-2.0),
+        ],
+    }
+    for prefer, expected in weights.items():
+        assert shares(prefer, log_rewards) == pytest.approx([one / sum(expected) for one in expected], abs=0.03)
+
+
+def test_a_tiny_reward_is_still_drawn_after_the_others() -> None:
+    replay = Replay(tolerance=0.0, prefer=partial(by_reward, alpha=1e6))
+    for i in range(4):
+        replay.add(play(f"tactic {i}"), -float(i))
+    assert [one.actions[0] for one in replay.draw("p", 9, rng=random.Random(0))] == [f"tactic {i}" for i in range(4)]
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from("pq"), st.floats(-30, 0)), max_size=12))

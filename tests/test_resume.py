@@ -20,10 +20,13 @@ from torch import Tensor
 from surpass.admission import Admission
 from surpass.core import Status, Trajectory, Verdict
 from surpass.core import replay as played
+from surpass.curriculum import Curriculum, learnable, success
 from surpass.errors import ConfigError
+from surpass.exploration import Exploration
 from surpass.objectives.balance import ProblemLogZ, trajectory_balance
 from surpass.objectives.batch import Heads, log_return
 from surpass.replay import Replay, by_recency
+from surpass.schedules import Constant, Cosine, Linear
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 from tests.learning import PROBLEMS, REJECTED, TEXTS, TinyDomain, TinyPolicy, TinyState, play
@@ -59,6 +62,9 @@ def parts(seed: int = 0) -> Parts[TinyState]:
         demonstrations={p.key: [played(TinyDomain(), p, p.data["solution"])] for p in PROBLEMS},
         reference=TinyPolicy(TEXTS, seed=9),
         heads=Heads(log_z=ProblemLogZ([problem.key for problem in PROBLEMS])),
+        curriculum=Curriculum(success, learnable),
+        exploration=Exploration(Linear(0.9, 0.1, 6), Constant(0.25), Constant(1.0)),
+        sharpness=Cosine(0.2, 1.0, 5),
         replay=Admission(Replay(capacity=5, prefer=by_recency), strict, every=2),
     )
 
@@ -175,6 +181,8 @@ def test_other_settings_cannot_resume(tmp_path: Path) -> None:
     train(replace(CONFIG, steps=1), parts(), run)
     with pytest.raises(ConfigError, match=r"learning_rate was 0.05, is 0.1"):
         train(replace(CONFIG, learning_rate=0.1), parts(), run)
+    with pytest.raises(ConfigError, match="curriculum was present"):
+        train(CONFIG, replace(parts(), curriculum=None), run)
     with pytest.raises(ConfigError, match="replay was present"):
         train(CONFIG, replace(parts(), replay=None), run)
 

@@ -17,6 +17,7 @@ from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return,
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import warmth
 from surpass.replay import Replay
+from surpass.schedules import Constant, Linear
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 from tests.learning import ACTIONS, PROBLEMS, TEXTS, TinyDomain, TinyPolicy, TinyState, play, rollouts
@@ -225,6 +226,25 @@ def test_evaluation_is_recorded_when_due_and_at_the_end(tmp_path: Path) -> None:
     assert steps == [2, 4, 5]
     assert last["eval/solved"] == 0.5
     assert ["eval/solved" in row for row in run.metrics()] == [False, True, False, True, True]
+
+
+def test_sharpness_anneals_the_reward_and_nothing_else(tmp_path: Path) -> None:
+    """What is trained with the factor 1/2 throughout is what half of beta gives; the record keeps the rewards."""
+    found = {}
+    for name, beta, sharpness in (
+        ("half", 0.5, Constant(0.5)),
+        ("beta", 0.25, Constant(1.0)),
+        ("ramp", 0.5, Linear(0, 1, 4)),
+    ):
+        parts = searching(objective=partial(log_variance, beta=beta), sharpness=sharpness)
+        run = Run.create(tmp_path / name, {})
+        train(CONFIG, parts, run)
+        assert isinstance(parts.policy, TinyPolicy)
+        found[name] = parts.policy.table.detach(), run.metrics()
+    torch.testing.assert_close(found["half"][0], found["beta"][0])
+    assert [row["log_reward"] for row in found["half"][1]] == [row["log_reward"] for row in found["beta"][1]]
+    assert [row["sharpness"] for row in found["ramp"][1]] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert not torch.allclose(found["ramp"][0], found["beta"][0])
 
 
 def test_learning_rate() -> None:

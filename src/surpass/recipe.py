@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol
 
 from torch import nn
 from torch.optim import Optimizer
 
 from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
+from surpass.curriculum import Curriculum
 from surpass.errors import ConfigError
-from surpass.objectives.batch import Heads, Metrics, Objective, Reward
+from surpass.exploration import Exploration
+from surpass.objectives.batch import Batch, Heads, Metrics, Objective, Reward
 from surpass.replay import Memory
 from surpass.rollouts.runner import Budget, RunOptions
+from surpass.schedules import Constant, Schedule
 
 
 class Learner(Trainable, Protocol):
@@ -69,6 +72,9 @@ class Parts(Generic[State]):
     reference: Trainable | None = None  # frozen
     heads: Heads = Heads()  # noqa: RUF009 - frozen; what the objective needs besides: log Z, flows, values
     replay: Memory | None = None  # takes in what the search finds; proofs of a live prover through an `Admission`
+    curriculum: Curriculum | None = None  # draws the problems of a step; without one, uniformly
+    exploration: Exploration | None = None  # who acts; without one, as the temper_ numbers of the configuration say
+    sharpness: Schedule = Constant(1.0)  # noqa: RUF009 - frozen; multiplies log-rewards: the beta of any objective
     evaluate: Callable[[int], Metrics] | None = None  # after step n; recorded as eval/<name>
 
 
@@ -79,6 +85,20 @@ def warmth(config: TrainConfig, step: int) -> float:
     if config.schedule == "constant":
         return 1.0
     return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup))
+
+
+def explored(config: TrainConfig, parts: Parts[State]) -> Exploration:
+    """Return the exploration of a run: the part, or what the numbers say."""
+    numbers = (config.temper_probability, config.temper_low, config.temper_high)
+    return parts.exploration or Exploration(*map(Constant, numbers))
+
+
+def sharpened(batch: Batch, factor: float) -> Batch:
+    """Return the batch with all log-rewards multiplied by `factor`: its leaves are the same."""
+    if factor == 1.0:
+        return batch
+    state, prefix = (None if one is None else one * factor for one in (batch.state_reward, batch.prefix_reward))
+    return replace(batch, log_reward=batch.log_reward * factor, state_reward=state, prefix_reward=prefix)
 
 
 def check(config: TrainConfig, parts: Parts[State]) -> None:
@@ -102,7 +122,7 @@ def checkpoint(config: TrainConfig, parts: Parts[State], optimiser: Optimizer, r
         "policy": dict(parts.policy.state_dict()),
         "optimiser": optimiser.state_dict(),
         "heads": {name: dict(head.state_dict()) for name, head in parts.heads.modules().items()},
-        "replay": None if parts.replay is None else parts.replay.state_dict(),
+        **{name: None if part is None else part.state_dict() for name, part in _remembering(parts).items()},
     }
 
 
@@ -119,14 +139,21 @@ def restore(state: Mapping[str, Any], config: TrainConfig, parts: Parts[State], 
     heads, known = parts.heads.modules(), state.get("heads", {})
     if set(known) != set(heads):
         changed.append(f"heads were {sorted(known) or 'none'}, are {sorted(heads) or 'none'}")
-    if (state["replay"] is None) != (parts.replay is None):
-        changed.append(f"replay was {'absent' if state['replay'] is None else 'present'}")
+    for name, part in _remembering(parts).items():
+        if (state.get(name) is None) != (part is None):
+            changed.append(f"{name} was {'absent' if part is not None else 'present'}")
     if changed:
         raise ConfigError(f"cannot resume with other settings ({'; '.join(changed)}); use the old ones or a new folder")
     parts.policy.load_state_dict(state["policy"])
     optimiser.load_state_dict(state["optimiser"])
     for name, head in heads.items():
         head.load_state_dict(known[name])
-    if parts.replay is not None:
-        parts.replay.load_state_dict(state["replay"])
+    for name, part in _remembering(parts).items():
+        if part is not None:
+            part.load_state_dict(state[name])
     return dict(state["row"])
+
+
+def _remembering(parts: Parts[State]) -> dict[str, Memory | Curriculum | None]:
+    """Return the parts that change from step to step besides the weights, by name."""
+    return {"replay": parts.replay, "curriculum": parts.curriculum}

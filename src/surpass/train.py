@@ -27,8 +27,7 @@ from torch import nn
 from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
-from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, restore, warmth
-from surpass.replay import Memory
+from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, explored, restore, sharpened, warmth
 from surpass.rollouts.runner import derive_seed, run
 from surpass.store import Run
 
@@ -78,6 +77,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
             row["search_seconds"] += acted - began
             row["learn_seconds"] += time.monotonic() - acted
             row |= {} if parts.replay is None else parts.replay.settle(step + 1)
+            row |= {} if parts.curriculum is None else parts.curriculum.metrics()
             last = step + 1 == config.steps
             if parts.evaluate is not None and (last or (step + 1) % config.evaluate_every == 0):
                 row |= {f"eval/{name}": value for name, value in parts.evaluate(step + 1).items()}
@@ -94,9 +94,12 @@ def _act(
 ) -> tuple[list[Trajectory], list[Trajectory]]:
     """Return what the search found for the problems of this step, and what is learned from besides."""
     rng = Random(derive_seed(config.seed, "train", step))
-    chosen = rng.sample(parts.problems, min(config.problems_per_step, len(parts.problems)))
-    tempered = rng.random() < config.temper_probability
-    row["temperature"] = rng.uniform(config.temper_low, config.temper_high) if tempered else 1.0
+    if parts.curriculum is not None:
+        chosen = parts.curriculum.draw(parts.problems, config.problems_per_step, rng=rng)
+    else:
+        chosen = rng.sample(parts.problems, min(config.problems_per_step, len(parts.problems)))
+    acting, told = explored(config, parts).policy(parts.policy, step, rng=rng)
+    row |= told
     others: list[Trajectory] = []
     searched: list[Problem] = []
     for problem in chosen:
@@ -109,9 +112,8 @@ def _act(
     others += [trajectory for problem in chosen for trajectory in parts.demonstrations.get(problem.key, ())]
     fresh: list[Trajectory] = []
     if parts.search is not None and parts.domain is not None:
-        policy = parts.policy.tempered(row["temperature"]) if tempered else parts.policy
         options = replace(parts.options, step=step)
-        asks = run(parts.search, searched, parts.domain, policy, budget=parts.budget, seed=config.seed, options=options)
+        asks = run(parts.search, searched, parts.domain, acting, budget=parts.budget, seed=config.seed, options=options)
         fresh = list(asks)
     bills = {(t.problem.key, t.info["replica"]): t.info for t in fresh}  # costs add up in a conversation: the last
     for total, name in BILLED.items():
@@ -136,9 +138,11 @@ def _learn(
         return
     policy, heads = parts.policy, parts.heads
     batch = collate(policy, plays, parts.reward, reference=parts.reference, heads=heads, micro_batch=config.micro_batch)
-    loss, metrics = parts.objective(batch)
+    row["sharpness"] = parts.sharpness(int(row["step"]) - 1)
+    loss, metrics = parts.objective(sharpened(batch, row["sharpness"]))
     torch.autograd.backward(loss)
     row |= metrics | {"loss": loss.item(), "learning_rate": optimiser.param_groups[0]["lr"]}
+    row["log_reward"] = batch.log_reward.mean().item()
     optimiser.zero_grad()
     if _finite(loss, batch):
         row["gradient_tokens"] += push(policy, plays, batch, heads=heads, micro_batch=config.micro_batch)
@@ -147,7 +151,7 @@ def _learn(
         if all(map(math.isfinite, norms)):
             optimiser.step()
             row["not_finite_in_a_row"] = 0.0
-            _remember(parts.replay, fresh, batch)
+            _remember(parts, fresh, batch)
             return
     optimiser.zero_grad()
     row["skipped_not_finite"] += 1
@@ -164,7 +168,10 @@ def _finite(loss: torch.Tensor, batch: Batch) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in (loss, *grads))
 
 
-def _remember(replay: Memory | None, fresh: Sequence[Trajectory], batch: Batch) -> None:
-    if replay is not None:
-        for trajectory, log_reward in zip(fresh, batch.log_reward.tolist(), strict=False):  # the first rows are fresh
-            replay.add(trajectory, log_reward)
+def _remember(parts: Parts[State], fresh: Sequence[Trajectory], batch: Batch) -> None:
+    """Tell the parts that remember what was found: the first rows of the batch are fresh."""
+    if parts.replay is not None:
+        for trajectory, log_reward in zip(fresh, batch.log_reward.tolist(), strict=False):
+            parts.replay.add(trajectory, log_reward)
+    if parts.curriculum is not None:
+        parts.curriculum.record(fresh, batch)
