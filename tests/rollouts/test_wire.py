@@ -85,6 +85,22 @@ def test_only_so_many_are_kept(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> N
         assert len(child._known) <= 3
 
 
+def test_what_has_no_room_is_not_sent_and_not_learned(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, child = ends
+    one, two = large("one"), large("two")
+    assert parent.offer([(one, "a")], 100) is None
+    assert not child.waiting()
+    written = parent.offer([(one, "a")], 1 << 16)
+    assert written is not None
+    assert child.waiting()
+    ((arrived, _),) = cast(Message, child.receive())
+    assert arrived.data == one.data
+    monkeypatch.setattr(wire, "KEPT", 1)
+    assert parent.offer([(two, "b")], 1 << 16) is None  # `one` would lose its number while an answer may name it
+    assert sent(child, [(arrived, "c")], parent)[0][0] is one
+    assert sent(parent, [(two, "b")], child)[0][0].data == two.data
+
+
 def test_who_has_something_to_say_is_heard(ends: Ends) -> None:
     parent, child = ends
     assert heard(ends, 0.0) == []

@@ -280,3 +280,50 @@ def test_a_group_stays_on_its_worker_until_much_waits_there(monkeypatch: pytest.
     assert all(len(one) == 1 for one in small)
     assert small[0] == small[2] != small[1] == small[3]
     assert any(one.info["large"] == mine for one in found)
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """States of a quarter of a megabyte: more than a pipe takes in unless the other end reads."""
+
+    def problems(self, split: str) -> list[Problem]:
+        return [Problem(f"{index}", data={"size": 1 << 18}) for index in range(3)]
+
+    def start(self, problem: Problem) -> Place:
+        return Place(problem.key, (), "0" * problem.data["size"])
+
+    def observe(self, state: Place) -> Observation:
+        return Observation("heavy")
+
+    def step(self, state: Place, action: str) -> Place:
+        time.sleep(0.02)  # long enough to be sent more meanwhile, which it does not read before it has answered
+        return replace(state, node=state.node[:-1] + action)
+
+    def verify(self, state: Place) -> Verdict | None:
+        return None
+
+
+def fan(domain: Domain[Place], problem: Problem, state: Place, /) -> Conversation[None]:
+    for _ in range(2):
+        states = yield from apply([(state, "1") for _ in range(5)])
+        assert all(isinstance(one, Place) and one.node.endswith("01") for one in states)
+    yield Trajectory(problem, (), Verdict(Status.REJECTED, (0.0,)))
+
+
+def test_large_states_do_not_make_both_ends_wait_to_be_read() -> None:
+    done = list(run(fan, Heavy().problems("train"), Heavy(), UNIFORM, options=RunOptions(workers=1)))
+    assert len(done) == 3
+
+
+def test_a_busy_worker_is_sent_more() -> None:
+    domain = forest(1)
+    (problem,) = domain.problems("train")
+    with Workers(domain, 1) as pool, pool.borrow():
+        for _ in range(200):
+            pool.submit((domain.start(problem), "l"), "")
+        answers = 0
+        while pool.busy:
+            answers += len(list(pool.collect(wait=True)))
+            (worker,) = pool._workers
+            assert len(worker.sent) == (workers.CHUNK if worker.queue else 200 - answers)
+        assert answers == 200

@@ -1,9 +1,10 @@
 """Worker processes that start and step a domain, and the same in this process.
 
-One process, one pipe, one task at a time. The parent uses no threads: it sends a worker a handful of tasks when it is
-idle, and reads answers, some at once, whenever it looks. A worker that dies or exceeds the deadline is killed with
-everything it started and replaced; the tasks it had not answered are tried once more, each alone, and what fails again
-is given up as `Lost`. An exception of a domain is not a loss but our own trouble: it comes back as `Failed`.
+One process, one pipe, one task at a time. The parent uses no threads: it keeps some tasks in each worker's pipe, so
+that a worker goes on while its answers are read, and reads answers, a few at once, whenever it looks. A worker that
+dies or exceeds the deadline is killed with everything it started and replaced; the tasks it had not answered are tried
+once more, each alone, and what fails again is given up as `Lost`. An exception of a domain is not a loss but our own
+trouble: it comes back as `Failed`.
 
 Processes are spawned, so a script that opens workers needs the usual `if __name__ == "__main__":`. Not here: who asks
 and why (`runner.py`). Children that a domain puts into a session of their own must end with their standard input.
@@ -22,7 +23,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -34,11 +35,12 @@ from surpass.core import Domain, Lost, Problem, State
 from surpass.errors import ConfigError, VerifierError
 from surpass.rollouts.wire import Wire, heard
 
-CHUNK = 32  # tasks sent at once: enough to stay busy during a model batch, few enough to leave others something
+CHUNK = 32  # tasks a worker holds: enough to stay busy during a model batch, few enough to leave others something
+AFLOAT = 1 << 16  # bytes sent ahead to a busy worker: a pipe holds them, so neither end waits for the other to read
 SPLIT = 8  # tasks that wait for one worker before an idle one, which may have to start their group, takes half of them
 STALE = 1.0  # seconds that the first of them has waited by then: starting a group may well take that long
 OPENING = 300.0  # seconds to spawn a process, import its modules and open the domain
-PULSE = 0.01  # seconds for which a worker gathers answers: a message for each would cost both sides more than a step
+PULSE = 0.01  # seconds for which a worker gathers answers, at most
 GRACE = 3.0  # seconds to finish a task and close the domain at the end
 
 
@@ -97,6 +99,7 @@ class _Job(Generic[State]):
     task: Task[State]
     born: float  # when it was taken in
     failures: int = 0  # processes that ended before they had answered it
+    size: int = 0  # bytes of its message, if it was the message's last task
     seconds: float = 0.0  # that those had spent on it
     dropped: bool = False  # nobody wants the answer any more
 
@@ -217,19 +220,33 @@ class Workers(Generic[State]):
         self._feed()
 
     def _feed(self) -> None:
-        idle = [worker for worker in self._workers if worker.open and not worker.sent]
-        for worker in sorted(idle, key=lambda one: not one.queue):  # what waits after these were fed may be taken
+        ready = [worker for worker in self._workers if worker.open and len(worker.sent) < CHUNK]
+        for worker in sorted(ready, key=lambda one: not one.queue):  # what waits after these were fed may be taken
             longest = max((one.queue for one in self._workers), key=len)
             waits = len(longest) >= SPLIT and time.monotonic() - longest[0].born >= STALE
-            if waits and not worker.queue:  # take from the end: its front may be a second try
+            if waits and not worker.queue and not worker.sent:  # take from the end: its front may be a second try
                 worker.queue.extend(reversed([longest.pop() for _ in range(len(longest) // 2)]))
-            size = 1 if worker.queue and worker.queue[0].failures else CHUNK  # what failed before is tried alone
-            jobs = [worker.queue.popleft() for _ in range(min(size, len(worker.queue)))]
-            if jobs:
-                with suppress(BrokenPipeError, ConnectionResetError):  # it has died: `_read` will see that
-                    worker.wire.send([job.task for job in jobs])
-                worker.sent.extend(jobs)
-                worker.since = time.monotonic()
+            if worker.queue:
+                self._hand(worker)
+
+    def _hand(self, worker: _Worker[State]) -> None:
+        """Send a worker what waits for it, as far as it may: what failed before is tried alone."""
+        alone = worker.queue[0].failures > 0
+        if worker.sent and (alone or worker.sent[0].failures):
+            return
+        jobs = list(islice(worker.queue, 1 if alone else CHUNK - len(worker.sent)))
+        room = AFLOAT - sum(job.size for job in worker.sent) if worker.sent else None
+        size: int | None = 0
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: `_read` will see that
+            size = worker.wire.offer([job.task for job in jobs], room)
+        if size is None:
+            return
+        if not worker.sent:
+            worker.since = time.monotonic()
+        jobs[-1].size = size
+        worker.sent.extend(jobs)
+        for _ in jobs:
+            worker.queue.popleft()
 
     def _read(self, worker: _Worker[State]) -> bool:
         """Read what a worker has said, in one message; False if it is gone."""
@@ -323,22 +340,27 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
             return
         try:
             wire.send([])
-            while True:
-                _work(domain, wire)
+            _work(domain, wire)
         finally:
             opened.__exit__(None, None, None)
 
 
 def _work(domain: Domain[object], wire: Wire) -> None:
-    """Answer the tasks of one message, in order."""
-    tasks = cast("list[Task[object]]", wire.receive())
-    done, spoke = list[Timed[object]](), time.monotonic()
-    for left, task in zip(reversed(range(len(tasks))), tasks, strict=True):
-        # What comes in between, a word or the end of the pipe, says that the rest is not wanted any more.
-        done.append((None, 0.0) if heard([wire], 0.0) else _perform(domain, task))
-        if not left or time.monotonic() - spoke >= PULSE:
+    """Answer the tasks of all messages, in order, until the pipe closes."""
+    tasks, done, spoke = deque["Task[object]"](), list[Timed[object]](), 0.0
+    while True:
+        while not tasks or wire.waiting():
+            if more := cast("list[Task[object]]", wire.receive()):
+                tasks.extend(more)
+            elif tasks:  # what has not been done is not wanted any more
+                _tell(wire, [*done, *[(None, 0.0)] * len(tasks)])
+                tasks.clear()
+                done = []
+        spoke = spoke if done else time.monotonic()
+        done.append(_perform(domain, tasks.popleft()))
+        if len(done) >= len(tasks) or time.monotonic() - spoke >= PULSE:  # halfway: time to be sent more
             _tell(wire, done)
-            done, spoke = [], time.monotonic()
+            done = []
 
 
 def _tell(wire: Wire, done: list[Timed[object]]) -> None:

@@ -152,10 +152,12 @@ class _Stopwatch:
     """The clock and the processors since it was made."""
 
     def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), _cpu()
+        self._cpu = _cpu()  # first: it asks every process, which takes tens of milliseconds
+        self._wall = time.perf_counter()
 
     def rate(self, tactics: int) -> Rate:
-        wall, cpu = time.perf_counter() - self._wall, _cpu() - self._cpu
+        wall = time.perf_counter() - self._wall
+        cpu = _cpu() - self._cpu
         return Rate(tactics / wall, tactics / max(cpu, 0.01))  # processors are counted in hundredths of a second
 
 

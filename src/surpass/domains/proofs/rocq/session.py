@@ -45,6 +45,10 @@ class Source:
     noinit: bool = False
     options: tuple[str, ...] = ()  # load path arguments
 
+    def __hash__(self) -> int:
+        """A string keeps its hash; a tuple of all fields would be hashed anew at every tactic."""
+        return hash(self.file)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -119,7 +123,8 @@ class Session:
         self._top: Toplevel | None = None
         self._marks = [ROOT]  # _marks[k] is the state after the first k sentences of the file
         self._place: Place | None = None  # the lemma posed after the last mark
-        self._path: list[tuple[str, int]] = []  # sentences after the lemma was posed, and the states they led to
+        self._path: list[str] = []  # sentences after the lemma was posed
+        self._tips: list[int] = []  # the states they led to
         self._base = ROOT  # the state in which the lemma is posed
         self._runs = 0
         self._posed = Goals(())
@@ -132,7 +137,7 @@ class Session:
         """End the process; the next call starts another. The caller does so where a call raised ProcessDied."""
         if self._top is not None:
             self._top.close()
-        self._top, self._marks, self._place, self._path = None, [ROOT], None, []
+        self._top, self._marks, self._place, self._path, self._tips = None, [ROOT], None, [], []
 
     def goals(self, place: Place) -> Goals:
         """Pose the lemma and return its initial goals. Raises ProcessDied, VerifierError."""
@@ -153,7 +158,7 @@ class Session:
             return Outcome(None, str(failed))
         except Exhausted as exhausted:
             return Outcome(None, str(exhausted), exhausted=True)
-        self._path.append((sentence, top.tip))
+        self._arrive(sentence)
         self._watch()
         return Outcome(goals, "" if goals else "the sentence left the proof")
 
@@ -176,11 +181,10 @@ class Session:
     def _reach(self, place: Place, path: Sequence[str]) -> Toplevel:
         """Make `path` the path to the tip: go back to where they part, and replay the rest."""
         top = self._pose(place)
-        shared = 0
-        for (sentence, _), wanted in zip(self._path, path, strict=False):
-            if sentence != wanted:
-                break
-            shared += 1
+        shared = min(len(self._path), len(path))
+        if self._path != [*path]:
+            pairs = zip(self._path, path, strict=False)
+            shared = next((i for i, (mine, wanted) in enumerate(pairs) if mine != wanted), shared)
         self._back(shared)
         top.patience = self._options.timeout + self._options.grace
         for sentence in path[shared:]:
@@ -188,17 +192,21 @@ class Session:
                 top.run(sentence)
             except CommandFailed as error:  # it ran before, from the same state: it must depend on time
                 raise Exhausted(f"replay of {sentence!r}: {error}") from error
-            self._path.append((sentence, top.tip))
+            self._arrive(sentence)
         return top
+
+    def _arrive(self, sentence: str) -> None:
+        self._path.append(sentence)
+        self._tips.append(self._live().tip)
 
     def _back(self, length: int) -> None:
         if length == len(self._path) and self._tip() == self._live().tip:
             return
-        del self._path[length:]
+        del self._path[length:], self._tips[length:]
         self._live().edit_at(self._tip())
 
     def _tip(self) -> int:
-        return self._path[-1][1] if self._path else self._base
+        return self._tips[-1] if self._tips else self._base
 
     def _pose(self, place: Place) -> Toplevel:
         if self._top is not None and place == self._place:
@@ -220,7 +228,7 @@ class Session:
             ) from error
         if found is None:
             raise VerifierError(f"expected {place.pose[0]!r} of {self.source.file} to open a proof; it opened none")
-        self._posed, self._place, self._base, self._path = found, place, top.tip, []
+        self._posed, self._place, self._base, self._path, self._tips = found, place, top.tip, [], []
         return top
 
     def _seek(self, place: Place) -> Toplevel:
@@ -321,11 +329,11 @@ class Pool:
         return Outcome(None, reason, exhausted=True), []
 
     def _session(self, source: Source) -> Session:
-        session = self._sessions.pop(source, None)
+        session = self._sessions.get(source)
         if session is None:
             self._make_room()
-            session = Session(source, self.options)
-        self._sessions[source] = session
+            session = self._sessions[source] = Session(source, self.options)
+        self._sessions.move_to_end(source)
         return session
 
     def _bury(self, session: Session) -> None:
