@@ -8,4 +8,7 @@ from __future__ import annotations
 
 BENCHES: dict[str, str] = {
     "proofs": "surpass.domains.proofs.rocq.bench",
+    "gradients": "surpass.objectives.bench",
+    "search": "surpass.search.bench",
+    "trl": "surpass.integrations.bench",
 }

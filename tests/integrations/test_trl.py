@@ -126,8 +126,8 @@ def test_what_is_learned_is_the_reference_times_the_reward(folder: str, tmp_path
         num_generations=64,
         per_device_train_batch_size=128,
         gradient_accumulation_steps=1,
-        max_steps=80,
-        logging_steps=80,
+        max_steps=60,
+        logging_steps=60,
         lr_scheduler_type="linear",
     )
     start = AutoModelForCausalLM.from_pretrained(folder)
@@ -140,13 +140,16 @@ def test_what_is_learned_is_the_reference_times_the_reward(folder: str, tmp_path
         target = (before + log_reward / beta).softmax(0)
         distances = [0.5 * (values.exp() - target).abs().sum().item() for values in (before, after)]
         assert distances[0] > 0.3
-        assert distances[1] < 0.03, distances
+        assert distances[1] < 0.04, distances
 
 
-@pytest.mark.parametrize("iterations", [1, 2])
-def test_loss_and_gradient_are_those_of_our_own_collate(folder: str, tmp_path: Path, iterations: int) -> None:
+@pytest.mark.parametrize(("iterations", "parts"), [(1, 4), (2, 4), (2, 1)])
+def test_loss_and_gradient_are_those_of_our_own_collate(
+    folder: str, tmp_path: Path, iterations: int, parts: int
+) -> None:
     last = LastStep()
     settings = {"max_steps": iterations, "num_iterations": iterations, "max_grad_norm": 0.0}
+    settings |= {"gradient_accumulation_steps": parts, "per_device_train_batch_size": 16 // parts}
     theirs = trainer(folder, tmp_path, partly, beta=0.5, **settings)
     theirs.add_callback(last)
     theirs.train()

@@ -18,7 +18,8 @@ often the policy is cut, and that share (`gflownet/left_out`) can drift. To hold
 
 A step takes two passes (`objectives/batch.py`): at the start of a sweep over the generated batch, log-probabilities
 without gradient, the objective on whole groups gathered from all processes, and its gradient at every token; then one
-backward pass per micro-batch, which may hold any part of a group. So the gradient is that of one large batch.
+backward pass per micro-batch, which may hold any part of a group. So the gradient is that of one large batch. Where the
+only process holds the generated batch in one micro-batch, one pass gives the same.
 
 Not here: a learned log Z (`trajectory_balance` needs one, log-variance does not), the losses and clips of GRPO (its
 `loss_type`, `epsilon`, `scale_rewards` and importance weights are not used: the objective is right off policy as it
@@ -149,19 +150,28 @@ class GFlowNetTrainer(GRPOTrainer):  # type: ignore[misc]  # its types are not f
         own = slice(begin, begin + len(inputs))
         return {**output, "log_reward": reward.masked_fill(unscored, torch.nan)[own], "group": group[own]}
 
+    @property
+    def _alone(self) -> bool:
+        """Whether each micro-batch is a generated batch with all its groups."""
+        return bool(self.accelerator.num_processes == 1 and self.args.steps_per_generation == 1)
+
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
         if not self.model.training:
             self._first_pass([inputs])
-        elif self._step % self.args.steps_per_generation == 0:  # the weights have changed, or the batch has
+        elif not self._alone and self._step % self.args.steps_per_generation == 0:  # the weights or the batch changed
             self._first_pass(self._buffered_inputs)
         return inputs
 
     @torch.no_grad()
     def _first_pass(self, parts: Sequence[dict[str, Any]]) -> None:
-        """Write the objective's value and its gradient at every token into the micro-batches of a generated batch."""
         for part in parts:
             part["logp"] = self._logp(self.model, part)
+        self._weigh(parts)
+
+    def _weigh(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Write the objective's value and its gradient at every token into the micro-batches of a generated batch."""
+        for part in parts:
             part.setdefault("logp_old", part["logp"])  # of the first sweep
             part["mask"] = _mask(part)
         names = ("logp", "logp_old", "ref_per_token_logps", "mask", "log_reward", "group")
@@ -180,18 +190,22 @@ class GFlowNetTrainer(GRPOTrainer):  # type: ignore[misc]  # its types are not f
             kept[f"gflownet/{name}"].append(value)
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-        value: Tensor = inputs["objective_value"]
         if not self.model.training:
+            value: Tensor = inputs["objective_value"]
             return value
+        logp = self._logp(model, inputs)
+        if self._alone:
+            inputs["logp"] = logp.detach()
+            self._weigh([inputs])
         # TRL adds up the losses of a step's micro-batches, and the processes' gradients are averaged.
         steps = self.current_gradient_accumulation_steps
         scale = self.accelerator.num_processes * self.args.steps_per_generation / steps
-        inner = (self._logp(model, inputs) * inputs["token_weight"]).sum() * scale
-        total: Tensor = value / steps + inner - inner.detach()
+        inner = (logp * inputs["token_weight"]).sum() * scale
+        total: Tensor = inputs["objective_value"] / steps + inner - inner.detach()
         return total
 
     def _logp(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
-        """Return log-probabilities of the completions' tokens [B, T]; what is not `_mask` is meaningless."""
+        """Return log-probabilities of the completions' tokens [B, T], 0 where not `_mask`."""
         logp: Tensor = self._get_per_token_logps_and_entropies(
             model,
             torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
@@ -199,7 +213,7 @@ class GFlowNetTrainer(GRPOTrainer):  # type: ignore[misc]  # its types are not f
             inputs["completion_ids"].size(1),
             **{name: inputs.get(name) for name in PICTURES},
         )[0]
-        return logp.float()
+        return logp.float().masked_fill(~_mask(inputs), 0.0)
 
 
 def check(args: GRPOConfig, *, default_objective: bool) -> None:
