@@ -38,7 +38,7 @@ def enumerate_solutions(
     total = sum(counts.of(start, max_steps))
     if total > limit:
         raise ConfigError(f"expected at most {limit} solutions of {problem.key!r}, found {total}: lower max_steps")
-    return list(_list(domain, start, (), max_steps, counts.of))
+    return list(_list(domain, start, (), max_steps, counts.of)) if total else []
 
 
 def _list(

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from surpass.core import Problem
-from surpass.domains.puzzles.prontoqa_rules import Literal, Rule, closure, proofs, read, theory
+from surpass.domains.puzzles.prontoqa_rules import Literal, Rule, read, shortest, theory
 from surpass.domains.puzzles.splits import SPLITS, digest, signature, split_of
 from surpass.errors import ConfigError
 
@@ -77,11 +77,9 @@ def make(sentences: list[str], question: str) -> Problem:
     Raises DataError where `prontoqa_rules.theory` does.
     """
     asked = theory(sentences, question)
-    known = closure(asked.facts, asked.rules)
     data: dict[str, object] = {"sentences": sentences, "question": question}
     for answer, goal in (("true", asked.question), ("false", asked.question.negation())):
-        if goal in known:
-            proof = proofs(asked, goal)[0]
+        if (proof := shortest(asked, goal)) is not None:
             data |= {"answer": answer, "hops": len(proof), "solution": [*proof, f"Answer: {answer}"]}
     return Problem(f"prontoqa-{digest(repr((sentences, question)))}", "prontoqa", data)
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surpass.errors import DataError
+from surpass.errors import ConfigError, DataError
 
 SENTENCE = re.compile(
     r"(?:(?P<all>Every|Each) (?P<kind>[a-z]+)|(?P<name>[A-Z][a-z]*))"
@@ -101,14 +101,16 @@ def theory(sentences: Sequence[str], question: str) -> Theory:
 
 def closure(facts: Sequence[Literal], rules: Sequence[Rule]) -> dict[Literal, int]:
     """Return all that follows, in order of the fewest steps to it, and how many these are."""
+    follows: dict[Literal, list[Literal]] = {}
+    for rule in rules:
+        follows.setdefault(Literal(rule.kind, noun=True), []).append(rule.conclusion)
     known = dict.fromkeys(facts, 0)
     reached = list(known)
     for literal in reached:  # grows
-        if literal.noun and literal.positive:
-            for rule in rules:
-                if rule.kind == literal.word and rule.conclusion not in known:
-                    known[rule.conclusion] = known[literal] + 1
-                    reached.append(rule.conclusion)
+        for conclusion in follows.get(literal, ()):
+            if conclusion not in known:
+                known[conclusion] = known[literal] + 1
+                reached.append(conclusion)
     return known
 
 
@@ -118,20 +120,39 @@ def applicable(asked: Theory, known: Sequence[Literal]) -> list[Rule]:
     return [rule for rule in asked.rules if rule.kind in kinds and rule.conclusion not in known]
 
 
-def proofs(asked: Theory, goal: Literal) -> list[tuple[str, ...]]:
+def shortest(asked: Theory, goal: Literal) -> list[str] | None:
+    """Return a proof of a literal with the fewest rules, None where there is none: the first of `proofs`."""
+    steps = closure(asked.facts, asked.rules)
+    chain: list[str] = []
+    while steps.get(goal, 0):
+        ways = (rule for rule in asked.rules if rule.conclusion == goal)
+        rule = next(rule for rule in ways if steps.get(Literal(rule.kind, noun=True)) == steps[goal] - 1)
+        chain.append(rule.text)
+        goal = Literal(rule.kind, noun=True)
+    return chain[::-1] if goal in steps else None
+
+
+def proofs(asked: Theory, goal: Literal, *, limit: int = 10_000) -> list[tuple[str, ...]]:
     """Return every proof of a literal: the chains of rules that lead to it from a fact, without detour or return.
 
     Each rule has one premise, so a proof that uses every step is a path. Shortest first, then in the order stated.
+    Raises ConfigError above `limit` chains: their number can grow exponentially with the rules.
     """
+    ways: dict[Literal, list[Rule]] = {}
+    for rule in reversed(asked.rules):
+        ways.setdefault(rule.conclusion, []).append(rule)
     found: list[tuple[str, ...]] = []
-
-    def back(target: Literal, chain: tuple[Rule, ...]) -> None:
+    pending: list[tuple[Literal, tuple[Rule, ...]]] = [(goal, ())]
+    while pending:
+        target, chain = pending.pop()
         if target in asked.facts:
             found.append(tuple(rule.text for rule in chain))
-            return
-        for rule in asked.rules:
-            if rule.conclusion == target and rule.kind not in {one.conclusion.word for one in chain}:
-                back(Literal(rule.kind, noun=True), (rule, *chain))
-
-    back(goal, ())
+            if len(found) > limit:
+                raise ConfigError(f"expected at most {limit} proofs of what {asked.name} is, found more: raise limit")
+            continue
+        above = {rule.conclusion for rule in chain}
+        for rule in ways.get(target, ()):
+            premise = Literal(rule.kind, noun=True)
+            if premise not in above:
+                pending.append((premise, (rule, *chain)))
     return sorted(found, key=len)

@@ -41,6 +41,7 @@ def signature(relations: Iterable[tuple[str, ...]]) -> str:
     """
     facts = sorted(set(relations))
     colours = {name: 0 for _, *objects in facts for name in objects}
+    trail = repr([relation for relation, *objects in facts if not objects])
     for _ in range(len(colours)):
         around: dict[str, list[tuple[str | int, ...]]] = {name: [] for name in colours}
         for relation, *objects in facts:
@@ -48,9 +49,10 @@ def signature(relations: Iterable[tuple[str, ...]]) -> str:
             for place, name in enumerate(objects):
                 around[name].append((place, *seen))
         looks = {name: (colours[name], tuple(sorted(around[name]))) for name in colours}  # says nothing of names
+        trail = digest(trail + repr(sorted(looks.values())))
         ranks = {look: rank for rank, look in enumerate(sorted(set(looks.values())))}
         stable = len(ranks) == len(set(colours.values()))
         colours = {name: ranks[look] for name, look in looks.items()}
         if stable:
             break
-    return digest(repr(sorted((relation, *(colours[name] for name in objects)) for relation, *objects in facts)))
+    return trail
