@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -10,14 +11,20 @@ import torch
 torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")
+STOCKFISH = pytest.mark.skipif(
+    shutil.which("stockfish", path=f"{os.environ.get('PATH', '')}:/usr/games") is None,
+    reason="needs stockfish: apt-get install stockfish",
+)
 SLOW = pytest.mark.skip(reason="minutes of evidence, asked for by: pytest -m slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is marked `rocq` where there is no Rocq, and what is marked `slow` unless it is asked for."""
+    """Skip what is marked `rocq` or `stockfish` where that is missing, and what is marked `slow` unless it is asked for."""
     asked = "slow" in str(config.getoption("markexpr"))
     for item in items:
         if item.get_closest_marker("rocq"):
             item.add_marker(ROCQ)
+        if item.get_closest_marker("stockfish"):
+            item.add_marker(STOCKFISH)
         if item.get_closest_marker("slow") and not asked:
             item.add_marker(SLOW)
