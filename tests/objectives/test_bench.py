@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from surpass.objectives.bench import BenchConfig, main
+
+
+@pytest.mark.slow
+def test_two_passes_are_exact_and_need_no_more_memory_for_a_larger_group(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    report = main(BenchConfig(groups=(4, 32), json=out))
+    rows = json.loads(out.read_text())
+    assert [row["group"] for row in rows] == [4, 32]
+    assert all(0 <= row["max_relative_difference"] <= 1e-5 for row in rows)
+    two, one = (rows[1][f"peak_mb_{passes}_pass"] - rows[0][f"peak_mb_{passes}_pass"] for passes in ("two", "one"))
+    assert two < 40 < one  # MB; the graph of 28 more actions is over 100
+    assert report.table().row_count == 3
