@@ -1,0 +1,93 @@
+"""PGN, the text form of games: scanned line by line without a limit on the size of a file, and written.
+
+`scan` splits a stream into games and `words` a movetext into moves. Neither knows the rules, so both are fast and
+nothing that a file holds can stop them: what is odd is found by playing the moves (`games.play`). Comments, variations,
+annotation glyphs and move numbers are dropped. Source: the PGN standard of 1994, sections 8 and 9.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import wrap
+
+RESULTS = frozenset({"1-0", "0-1", "1/2-1/2", "*"})
+ROSTER = ("Event", "Site", "Date", "Round", "White", "Black", "Result")  # the seven tags that come first
+
+_TAG = re.compile(r'\s*\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]\s*')
+_COMMENT = re.compile(r"\{[^}]*\}")
+_REST_OF_LINE = re.compile(r";[^\n]*|^%[^\n]*", re.MULTILINE)
+_VARIATION = re.compile(r"\([^()]*\)")
+_NUMBER = re.compile(r"(?<!\S)\d+\.+|\$\d+")
+
+
+def scan(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield the tags and the movetext of each game. A tag line ends a movetext, unless a comment is open."""
+    tags: dict[str, str] = {}
+    text: list[str] = []
+    depth = 0  # of braces: PGN does not nest them, so 0 or 1
+    for line in lines:
+        if not depth and line.lstrip().startswith("[") and (match := _TAG.fullmatch(line)):
+            if text:
+                yield tags, "\n".join(text)
+                tags, text = {}, []
+            tags[match[1]] = re.sub(r"\\(.)", r"\1", match[2])
+        elif line.strip():
+            text.append(line.strip("\r\n"))
+            if not line.startswith("%"):
+                depth = int(line.rfind("{") > line.rfind("}") or (depth and "}" not in line))
+    if tags or text:
+        yield tags, "\n".join(text)
+
+
+def words(movetext: str) -> tuple[list[str], str]:
+    """Return the moves as they are written and the result that ends them, empty where none does.
+
+    What stands behind the result is not read. Raises ValueError for a comment or variation that is not closed.
+
+    >>> words("1. e4! {best by test} e5 (1... c5 2. Nf3) 2. Nf3 $1 1-0")
+    (['e4', 'e5', 'Nf3'], '1-0')
+    """
+    text = _COMMENT.sub(" ", movetext) if "{" in movetext else movetext
+    if ";" in text or "%" in text:
+        text = _REST_OF_LINE.sub(" ", text)
+    while "(" in text:
+        text, found = _VARIATION.subn(" ", text)
+        if not found:
+            raise ValueError("a variation is not closed")
+    if "{" in text:
+        raise ValueError("a comment is not closed")
+    moves: list[str] = []
+    for word in _NUMBER.sub(" ", text).split():
+        if word in RESULTS:
+            return moves, word
+        if move := word.rstrip("!?"):
+            moves.append(move)
+    return moves, ""
+
+
+def write(tags: Mapping[str, str], text: str) -> str:
+    """Return a game in export format: the roster, the other tags in their order, the movetext, an empty line.
+
+    `text` is the movetext with its result; it is broken into lines of less than 80 characters.
+    """
+    rows = {name: tags.get(name, "????.??.??" if name == "Date" else "?") for name in ROSTER} | dict(tags)
+    head = "".join(f'[{name} "{_quoted(value)}"]\n' for name, value in rows.items())
+    return f"{head}\n" + "\n".join(wrap(text, 79, break_long_words=False, break_on_hyphens=False)) + "\n\n"
+
+
+def movetext(sans: Sequence[str], result: str, *, first: int = 0) -> str:
+    """Return numbered moves and their result as PGN spaces them; `first` as in `transcript.numbered`.
+
+    >>> movetext(["e4", "e5", "Nf3"], "*")
+    '1. e4 e5 2. Nf3 *'
+    """
+    parts = []
+    for ply, san in enumerate(sans, first):
+        number = f"{ply // 2 + 1}." if ply % 2 == 0 else f"{ply // 2 + 1}..." if ply == first else ""
+        parts.append(f"{number} {san}".lstrip())
+    return " ".join([*parts, result])
+
+
+def _quoted(value: str) -> str:
+    return " ".join(value.split()).replace("\\", "\\\\").replace('"', '\\"')
