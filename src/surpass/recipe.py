@@ -46,6 +46,7 @@ class TrainConfig:
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # steps of linear warm-up
     micro_batch: int = 8  # trajectories in one pass through the model; changes memory, not the gradient
+    passes: int = 1  # steps of the optimiser on what a step found; `logp_old` stays that of the first (PPO, GRPO)
     temper_probability: float = 0.666  # of a step that samples at a temperature from U(low, high), not at 1
     temper_low: float = 0.25
     temper_high: float = 1.0
@@ -109,7 +110,8 @@ def check(config: TrainConfig, parts: Parts[State]) -> None:
         raise ConfigError("train: a search needs a domain and a domain a search; give both, or neither (supervised)")
     if parts.search is None and not parts.demonstrations:
         raise ConfigError("train: neither a search nor demonstrations; there is nothing to learn from")
-    for name in ("steps", "problems_per_step", "micro_batch", "checkpoint_every", "evaluate_every", "patience"):
+    counts = ("steps", "problems_per_step", "micro_batch", "passes")
+    for name in (*counts, "checkpoint_every", "evaluate_every", "patience"):
         if asdict(config)[name] < 1:
             raise ConfigError(f"train: expected {name} >= 1, found {asdict(config)[name]}")
 

@@ -130,29 +130,36 @@ def _learn(
     found: tuple[list[Trajectory], list[Trajectory]],
     row: Metrics,
 ) -> None:
-    """Take one step of the optimiser; UNKNOWN and empty trajectories are left out, a step without others is skipped."""
+    """Step the optimiser, once a pass; UNKNOWN and empty trajectories are left out; without others, skip."""
     fresh, others = ([t for t in some if t.verdict.status is not Status.UNKNOWN and t.steps] for some in found)
     plays = fresh + others
     if not plays:
         row["skipped_without_data"] += 1
         return
-    policy, heads = parts.policy, parts.heads
-    batch = collate(policy, plays, parts.reward, reference=parts.reference, heads=heads, micro_batch=config.micro_batch)
+    policy, heads, old = parts.policy, parts.heads, None
+    micro_batch, reference = config.micro_batch, parts.reference
     row["sharpness"] = parts.sharpness(int(row["step"]) - 1)
-    loss, metrics = parts.objective(sharpened(batch, row["sharpness"]))
-    torch.autograd.backward(loss)
-    row |= metrics | {"loss": loss.item(), "learning_rate": optimiser.param_groups[0]["lr"]}
-    row["log_reward"] = batch.log_reward.mean().item()
-    optimiser.zero_grad()
-    if _finite(loss, batch):
-        row["gradient_tokens"] += push(policy, plays, batch, heads=heads, micro_batch=config.micro_batch)
+    for again in range(config.passes):
+        batch = collate(policy, plays, parts.reward, reference=reference, heads=heads, micro_batch=micro_batch)
+        old = batch.logp_old if old is None else old
+        loss, metrics = parts.objective(sharpened(replace(batch, logp_old=old), row["sharpness"]))
+        torch.autograd.backward(loss)
+        row |= metrics | {"loss": loss.item(), "learning_rate": optimiser.param_groups[0]["lr"]}
+        row["log_reward"] = batch.log_reward.mean().item()
+        optimiser.zero_grad()
+        if not _finite(loss, batch):
+            break
+        row["gradient_tokens"] += push(policy, plays, batch, heads=heads, micro_batch=micro_batch)
         norms = [float(nn.utils.clip_grad_norm_(group["params"], config.clip)) for group in optimiser.param_groups]
         row["gradient_norm"] = norms[0]
-        if all(map(math.isfinite, norms)):
-            optimiser.step()
-            row["not_finite_in_a_row"] = 0.0
+        if not all(map(math.isfinite, norms)):
+            break
+        optimiser.step()
+        row["not_finite_in_a_row"] = 0.0
+        if not again:
             _remember(parts, fresh, batch)
-            return
+    else:
+        return
     optimiser.zero_grad()
     row["skipped_not_finite"] += 1
     row["not_finite_in_a_row"] += 1

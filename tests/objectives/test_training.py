@@ -58,6 +58,19 @@ def test_training_moves_the_policy_and_the_heads_it_needs(tmp_path: Path, name: 
     assert last["skipped_not_finite"] == 0
 
 
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_later_passes_are_clipped_against_the_first(tmp_path: Path, name: str) -> None:
+    rows = []
+    for passes in (1, 3):
+        config = replace(CONFIG, steps=1, passes=passes, learning_rate=0.5, clip=100.0)
+        rows.append(train(config, parts(name), Run.create(tmp_path / f"{passes}", {})))
+    assert rows[0]["clipped"] == 0.0 < rows[1]["clipped"]
+    assert rows[0]["gradient_tokens"] < rows[1]["gradient_tokens"] <= 3 * rows[0]["gradient_tokens"]
+    assert rows[1]["sampled_tokens"] == rows[0]["sampled_tokens"]
+    with pytest.raises(ConfigError, match="passes >= 1"):
+        train(replace(CONFIG, passes=0), parts(name), Run.create(tmp_path / "none", {}))
+
+
 @pytest.mark.parametrize("name", ["subtrajectory_balance", "ppo"])
 def test_a_resumed_run_ends_as_the_whole_one(tmp_path: Path, name: str) -> None:
     whole = parts(name)
