@@ -9,5 +9,6 @@ SEARCHES: dict[str, str] = {
     "mcts": "surpass.search.mcts:mcts",
     "whole": "surpass.search.whole:whole",
     "refine": "surpass.search.refine:refine",
+    "local": "surpass.search.local:local_search",
     "diverse": "surpass.search.diverse:diverse",
 }
