@@ -251,6 +251,7 @@ def test_evaluation_and_a_target_without_reference(folder: str, tmp_path: Path) 
         ({"repetition_penalty": 1.1}, "repetition_penalty=1.1"),
         ({"generation_kwargs": {"temperature": 0.5}}, "temperature in generation_kwargs"),
         ({"entropy_coef": 0.1}, "entropy_coef=0.1"),
+        ({"sync_ref_model": True}, "sync_ref_model=True"),
         ({"beta": 0.0}, "beta > 0"),
         ({"steps_per_generation": 8}, "learned in parts"),
     ],

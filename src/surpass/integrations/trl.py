@@ -53,6 +53,7 @@ PLAIN = {  # arguments that would change what is sampled or learned: the values 
     "top_entropy_quantile": (1.0,),
     "entropy_coef": (0.0,),
     "use_adaptive_entropy": (False,),
+    "sync_ref_model": (False,),  # the target would move
 }
 SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")  # what `generation_kwargs` may not change
 PICTURES = (  # what TRL's forward pass takes besides tokens
