@@ -73,13 +73,13 @@ def test_the_solvable_hands_are_the_1362_that_another_algorithm_finds() -> None:
                     return True
         return False
 
-    assert [hand for hand in combinations_with_replacement(range(1, 14), 4) if reaches(hand)] == list(hands)
+    assert [hand for hand in combinations_with_replacement(range(1, 14), 4) if reaches(hand)] == hands
 
 
 def test_the_splits_are_all_of_them_once() -> None:
     parts = [list(CANONICAL.problems(split)) for split in ("train", "valid", "test")]
     assert [len(part) for part in parts] == [1096, 126, 140]
-    assert sorted(tuple(problem.data["numbers"]) for problem in ALL) == list(game24_solutions.solvable())
+    assert sorted(tuple(problem.data["numbers"]) for problem in ALL) == game24_solutions.solvable()
     assert len({problem.key for problem in ALL}) == 1362
 
 
@@ -351,6 +351,20 @@ def test_which_plays_are_the_same_solution(first: list[str], second: list[str], 
     assert one.solved
     assert other.solved
     assert (key(one) == key(other)) == same
+
+
+def test_of_equal_numbers_the_oldest_is_meant() -> None:
+    problem = pose([1, 3, 4, 6])
+    given_first = replay(CANONICAL, problem, ["4 - 3 = 1", "6 * 1 = 6", "6 / 1 = 6"])
+    assert key(given_first) == "6 * 1 / (4 - 3)"
+    assert key(replay(CANONICAL, problem, ["6 / 1 = 6", "4 - 3 = 1", "6 * 1 = 6"])) == "6 * (4 - 3) / 1"
+
+
+def test_a_difference_of_equals_has_one_form() -> None:
+    problem = pose([2, 2, 4, 24])
+    plays = [["2 * 2 = 4", "4 - 4 = 0", "24 + 0 = 24"], ["2 + 2 = 4", "4 - 4 = 0", "24 - 0 = 24"]]
+    assert [key(replay(CANONICAL, problem, one)) for one in plays] == ["24 + 2 * 2 - 4", "24 + 4 - 2 - 2"]
+    assert key(replay(CANONICAL, problem, ["2 + 2 = 4", "4 - 4 = 0", "24 * 0 = 0"])) == "24 * (2 + 2 - 4)"
 
 
 def test_only_finished_legal_plays_have_a_normal_form() -> None:

@@ -284,13 +284,14 @@ def test_long_and_many_proofs() -> None:
 
 
 def test_circles_end() -> None:
-    round_ = make(
-        ["Kai is a crow.", "Every crow is a bird.", "Every bird is a crow.", "Every bird is shy."], "Kai is shy."
-    )
-    assert proofs(DOMAIN.start(round_).asked, Literal("shy", False)) == [
-        ("Every crow is a bird.", "Every bird is shy.")
-    ]
-    assert enumerate_solutions(DOMAIN, round_, 9) == [("Every crow is a bird.", "Every bird is shy.", "Answer: true")]
+    rules = ["Every crow is a bird.", "Every bird is a flier.", "Every flier is a bird.", "Every bird is shy."]
+    turning = make(["Kai is a crow.", *rules], "Kai is shy.")
+    assert proofs(DOMAIN.start(turning).asked, Literal("shy", False)) == [(rules[0], rules[3])]
+    assert set(enumerate_solutions(DOMAIN, turning, 9)) == {
+        (rules[0], rules[3], "Answer: true"),
+        (rules[0], rules[1], rules[3], "Answer: true"),
+        (rules[0], rules[3], rules[1], "Answer: true"),
+    }
 
 
 # --- sentences and theories

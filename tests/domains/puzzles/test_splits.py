@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from surpass.domains.puzzles.splits import SPLITS, require, signature, split_of
 from surpass.errors import DataError
 
+PATH: list[tuple[str, ...]] = [("P", low, high) for low, high in pairwise("abcde")]
 RELATIONS = st.lists(
     st.tuples(st.sampled_from("PQ"), st.sampled_from("abcd"), st.sampled_from("abcd"))
     | st.tuples(st.just("S"), st.sampled_from("abcd")),
@@ -40,6 +42,8 @@ def test_the_signature_tells_what_differs() -> None:
         [("P", "a", "b"), ("S", "b")],
         [("P", "a", "b"), ("Q", "b", "c"), ("S", "a")],
         [("P", "a", "b"), ("Q", "b", "c"), ("S", "c")],
+        [*PATH, ("S", "b")],  # these two differ only in what stands two steps away
+        [*PATH, ("S", "c")],
         [],
         [("N",)],
         [("P", "a", "b"), ("N",)],

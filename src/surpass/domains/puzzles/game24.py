@@ -9,14 +9,14 @@ Not here: a final line that writes the whole expression; it follows from the mov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from surpass.core import Observation, Problem, Status, Trajectory, Verdict
 from surpass.domains.puzzles.game24_rules import Move, Number, ascending, combine, moves, play, read, show_all
-from surpass.domains.puzzles.game24_solutions import TARGET, chance, normal, solvable, solve
-from surpass.domains.puzzles.splits import SPLITS, require, split_of
+from surpass.domains.puzzles.game24_solutions import HANDS, TARGET, chance, normal, solve
+from surpass.domains.puzzles.splits import require, split_of
 from surpass.errors import DataError
 
 VERSION = "game24 1"  # changes whenever a rule changes
@@ -57,7 +57,7 @@ class Game24:
     def problems(self, split: str) -> Iterable[Problem]:
         """Yield the solvable hands of a split, in ascending order. Raises DataError for an unknown split."""
         require(split, "game24")
-        yield from _generate()[split]
+        yield from _generate(split)
 
     def start(self, problem: Problem) -> State:
         """Return the table of `data["numbers"]`. Raises DataError where they are not 2 to 6 numbers from 0 to 100."""
@@ -152,9 +152,7 @@ def _check(numbers: object, where: str) -> list[int]:
     return numbers
 
 
-@lru_cache(maxsize=1)
-def _generate() -> Mapping[str, tuple[Problem, ...]]:
-    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
-    for hand in solvable():
-        found[split_of(" ".join(map(str, hand)))].append(pose(hand))
-    return {split: tuple(problems) for split, problems in found.items()}
+@lru_cache(maxsize=3)
+def _generate(split: str) -> tuple[Problem, ...]:
+    hands = (hand for hand in HANDS if split_of(" ".join(map(str, hand))) == split)
+    return tuple(problem for problem in map(pose, hands) if "solution" in problem.data)

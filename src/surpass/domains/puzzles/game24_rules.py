@@ -9,7 +9,7 @@ same normal form as one without (`game24_solutions.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
@@ -82,14 +82,12 @@ def combine(x: Number, y: Number) -> tuple[Move, ...]:
     return tuple(moves)
 
 
-def pairs(numbers: Sequence[Number]) -> list[tuple[Number, Number, tuple[Number, ...]]]:
-    """Return each different pair of numbers with what it leaves."""
+def pairs(numbers: tuple[Number, ...]) -> list[tuple[Number, Number, tuple[Number, ...]]]:
+    """Return each different pair of some sorted numbers with what it leaves."""
     found: dict[tuple[Number, Number], tuple[Number, ...]] = {}
     for j in range(1, len(numbers)):
-        for i in range(j):
-            pair = (numbers[i], numbers[j])
-            if pair not in found and pair[::-1] not in found:
-                found[pair] = (*numbers[:i], *numbers[i + 1 : j], *numbers[j + 1 :])
+        for i in range(j):  # equal numbers are neighbours: equal pairs leave the same
+            found[numbers[i], numbers[j]] = (*numbers[:i], *numbers[i + 1 : j], *numbers[j + 1 :])
     return [(*pair, rest) for pair, rest in found.items()]
 
 

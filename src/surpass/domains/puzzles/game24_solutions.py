@@ -22,7 +22,7 @@ from typing import Literal
 from surpass.domains.puzzles.game24_rules import Move, Number, combine, moves, pairs, play
 
 TARGET: Number = (24, 1)
-CARDS = range(1, 14)
+HANDS = tuple(combinations_with_replacement(range(1, 14), 4))  # four cards, in ascending order
 
 
 @lru_cache(maxsize=1 << 17)
@@ -63,11 +63,9 @@ def solve(numbers: tuple[Number, ...]) -> list[Move] | None:
     return found
 
 
-@lru_cache(maxsize=1)
-def solvable() -> tuple[tuple[int, ...], ...]:
-    """Return the 1,362 of the 1,820 hands of four cards from 1 to 13 of which 24 can be made, in ascending order."""
-    hands = combinations_with_replacement(CARDS, 4)
-    return tuple(hand for hand in hands if chance(tuple((card, 1) for card in hand)))
+def solvable() -> list[tuple[int, ...]]:
+    """Return the 1,362 of the 1,820 `HANDS` of which 24 can be made, in ascending order."""
+    return [hand for hand in HANDS if chance(tuple((card, 1) for card in hand))]
 
 
 @dataclass(frozen=True, slots=True)
