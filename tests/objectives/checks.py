@@ -19,7 +19,7 @@ from torch import Tensor
 from surpass.models.tabular import Tabular
 from surpass.objectives import preference
 from surpass.objectives.batch import Metrics
-from tests.objectives.spaces import Space, distance, put, select, tree_space, word_space
+from tests.objectives.spaces import Space, bandit_space, distance, put, select, tree_space, word_space
 
 Function = Callable[..., tuple[Tensor, Metrics]]
 BETA, KL = 0.7, 0.3
@@ -162,12 +162,14 @@ def check_groups(function: Function) -> None:
 
 
 def check_utility(function: Function) -> None:
-    """What is maximised is the utility of log R."""
+    """What is maximised is the utility of log R; a constant in it does not matter."""
     space = tree_space()
-    plain = space.slope(partial(function, utility=lambda r: 3.0 * r + 1.0), [0, 3])[1]["logp"]
-    thrice = space.slope(function, [0, 3])[1]["logp"]
-    if plain.abs().max() > 0:
-        assert float((plain - 3 * thrice).abs().max()) < 1e-3 or float((plain - thrice).abs().max()) < 1e-3
+    plain, thrice = (
+        space.slope(partial(function, utility=utility), [0, 3])[1]["logp"]
+        for utility in (lambda log_r: log_r, lambda log_r: 3.0 * log_r + 1.0)
+    )
+    torch.testing.assert_close(thrice, 3 * plain)
+    assert plain.abs().max() > 0.1
 
 
 def check_grpo(function: Function) -> None:
@@ -189,6 +191,24 @@ def check_grpo(function: Function) -> None:
         torch.testing.assert_close(found, win_rate_slope(space, rows, lengths=lengths), atol=1e-3, rtol=1e-3)
     check_groups(function)
     check_clip(function)
+    check_grpo_fixed_point(plain)
+
+
+def check_grpo_fixed_point(plain: Function) -> None:
+    """P_F = p_ref k / (k + E[r] - r) on single tokens, with E[r] found by bisection."""
+    space, kl, n = bandit_space([0.5, -0.2, 0.1]), 1.5, 2
+    ref, reward, k = space.log_ref().exp(), space.reward(space.plays), kl * n / (n - 1)
+    low, high = float(reward.max()), float(reward.max()) + k  # of k + E[r]
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (ref * k / (middle - reward)).sum() > 1 else (low, middle)
+    assert isinstance(space.policy, Tabular)
+    with torch.no_grad():
+        space.policy.logp(space.plays)
+        space.policy.table[0] = (ref * k / (low - reward)).log()
+    slope = through_policy(space, expected(space, partial(plain, kl=kl), n, [0, 1, 2]))
+    assert slope.abs().max() < 1e-9
+    assert (space.logp().exp() - (space.log_ref() + reward / kl).softmax(0)).abs().max() > 1e-2  # not the posterior
 
 
 def forward_kl_along(space: Space, rows: list[int]) -> Tensor:

@@ -152,6 +152,25 @@ def tree_space(*, seed: int = 4) -> Space:
     )
 
 
+def bandit_space(rewards: Sequence[float]) -> Space:
+    """Return one problem whose trajectories are one step of one token, with these log-rewards."""
+    legal = tuple("abcdef"[: len(rewards)])
+    seen = Observation("bandit", legal)
+    plays = [
+        Trajectory(Problem("bandit"), (Step(seen, Proposal(action, None, (i,))),), ACCEPTED)
+        for i, action in enumerate(legal)
+    ]
+    policy, reference = (Tabular(rows=1, width=len(legal), scale=1.0, seed=seed).double() for seed in (4, 11))
+    worth = dict(zip(legal, rewards, strict=True))
+    return Space(
+        plays,
+        policy,
+        reference.frozen_copy(),
+        Heads(),
+        lambda some: torch.tensor([worth[play.actions[0]] for play in some], dtype=torch.float64),
+    )
+
+
 def _guess(plays: Sequence[Trajectory], *, seed: int) -> Tensor:
     """Return any numbers for the states [B, S], the same for the same state."""
     rows = [

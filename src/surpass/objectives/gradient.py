@@ -1,12 +1,13 @@
 """Policy gradients: REINFORCE with a leave-one-out baseline, GRPO, and PPO's clip with a value head.
 
 Space X: token histories, as in `balance.py`. These are reward maximisers: without a KL term there is no unique fixed
-point, any policy on the best trajectories is one. Maximising E[r] - kl KL(P_F || p_ref) has exactly one,
-P_F proportional to p_ref exp(r / kl): with r = log R it is the target of `balance.py` at beta = 1 / kl.
+point, any policy on the best trajectories is one. Maximising E[r] - kl KL(P_F || p_ref), as `reinforce` and `ppo` do,
+has exactly one, P_F proportional to p_ref exp(r / kl): with r = log R the target of `balance.py` at beta = 1 / kl.
 
 Legend: r(tau) = utility(log R(tau)): log R itself by default, R with `utility=torch.exp`; n trajectories of a problem;
 ratio = P_F / P_old, with P_old the policy when the batch was collated: 1 in the first of `TrainConfig.passes`, where
-nothing is clipped. All assume that P_old sampled the trajectories; tempered, replayed or demonstrated ones bias the gradient, without warning.
+nothing is clipped. All assume that P_old sampled the trajectories; tempered, replayed or demonstrated ones bias the
+gradient, without warning.
 
 Estimators of the KL term, of x = log P_F - log p_ref: k1 = x, k3 = exp(-x) - 1 + x (Schulman 2020, "Approximating KL
 Divergence"). In the reward, k1 gives the gradient of KL(P_F || p_ref). In the loss, k3 gives that of KL(p_ref || P_F)
@@ -69,7 +70,11 @@ def grpo(
     Biases: the baseline holds r_i, so the gradient is (n - 1) / n of the true one; dividing by the deviation weighs
     problems by how nearly all or none of their trajectories succeed, and is not a gradient of E[r] (scale="none" leaves
     it out); dividing by |tau_i| makes each token of a long failure cheaper (lengths="sum" leaves it out, both: "Dr.
-    GRPO"). Equal rewards give no advantage. Raises ConfigError for `kl` without a reference.
+    GRPO"). Equal rewards give no advantage.
+
+    Fixed point: without `kl` a reward maximiser. With it, for trajectories of one token and scale="none", it is
+    P_F = p_ref k / (k + E[r] - r), k = kl n / (n - 1), if k is above every r - E[r]: not the posterior p_ref exp(r / kl).
+    Raises ConfigError for `kl` without a reference.
     """
     reward = _reward(batch, utility)
     advantage = reward - group_mean(batch, reward)
