@@ -26,6 +26,7 @@ class Filter:
     min_rating: int | None = None  # of the lower rated player
     speeds: tuple[str, ...] = ()  # ultrabullet, bullet, blitz, rapid, classical, correspondence; empty: any
     min_plies: int = 1  # half-moves
+    initial: bool = False  # leave out games that begin from another than the initial position
     duplicates: bool = True  # leave out a game recorded twice: moves, result, ratings and players all equal
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Filter:
         return self.max_rating is not None or self.min_rating is not None
 
     def refusal(self, tags: Mapping[str, str]) -> str:
-        """Say why a game with these tags is not wanted; empty where it may be. Length and duplicates are not seen."""
+        """Say why a game with these tags is not wanted; empty where it may be. Moves are not looked at."""
         if self.needs_ratings:
             ratings = [rating(tags.get(name, "")) for name in ("WhiteElo", "BlackElo")]
             known = [one for one in ratings if one is not None]
