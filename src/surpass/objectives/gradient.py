@@ -73,7 +73,7 @@ def grpo(
     GRPO"). Equal rewards give no advantage.
 
     Fixed point: without `kl` a reward maximiser. With it, for trajectories of one token and scale="none", it is
-    P_F = p_ref k / (k + E[r] - r), k = kl n / (n - 1), if k is above every r - E[r]: not the posterior p_ref exp(r / kl).
+    P_F = p_ref k / (k + E[r] - r), k = kl n / (n - 1), if k is above every r - E[r]: not the posterior of `reinforce`.
     Raises ConfigError for `kl` without a reference.
     """
     reward = _reward(batch, utility)
