@@ -7,17 +7,23 @@ are legal but the depth limit came first: info["end"] == "depth") or an *error*.
 In `paper` an unfinished trajectory earns the scorer's mean log-probability per token, about -1, which is nearly as
 much as a proof (0) beside an error (-15): the target then puts most of its mass on harmless legal tactics. `graded`
 keeps the order but opens the gaps. Fix the keywords with `functools.partial` and pass the result as a `Reward`.
+
+Two more speak of steps: `earned`, the log-reward that a state has earned already, for `Heads.state_reward`, and
+`advances`, what each step adds to a prover's chance; both from the rates that a `surpass.progress.Prover` estimates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from surpass.core import Trainable, Trajectory
+from surpass.progress import Rate, progress
+
+Rates = Callable[[Sequence[Trajectory]], list[list[Rate]]]  # of all states of each trajectory, the final one included
 
 
 def graded(
@@ -59,6 +65,28 @@ def paper(
             length = sum(len(step.proposal.tokens) for step in trajectory.steps) / max(1, len(trajectory.steps))
             rewards.append(max(floor, -15.0 + 8.0 * math.log(max(1e-9, (max_tokens - length) / max_tokens))))
     return torch.tensor(rewards, dtype=torch.float64)
+
+
+def earned(trajectories: Sequence[Trajectory], *, rates: Rates, floor: float = -10.0) -> Tensor:
+    """Return the log of the prover's smoothed success rate from the state before each step [B, S], at least `floor`.
+
+    Forward-looking objectives have the same fixed point with it as without: it is where credit starts from, not what is
+    earned in the end. Columns behind the last step are 0.
+    """
+    return _columns([[max(floor, math.log(rate.smoothed)) for rate in row[:-1]] for row in rates(trajectories)])
+
+
+def advances(trajectories: Sequence[Trajectory], *, rates: Rates) -> Tensor:
+    """Return the progress of each step [B, S]: the change in the prover's success rate, 0 where it is not known.
+
+    A row sums to the outcome less the rate at the start where all is known. Columns behind the last step are 0.
+    """
+    return _columns([progress(row) for row in rates(trajectories)])
+
+
+def _columns(rows: Sequence[Sequence[float]]) -> Tensor:
+    width = max(map(len, rows), default=0)
+    return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows], dtype=torch.float64)
 
 
 def _scored(trajectories: Sequence[Trajectory], scorer: Trainable) -> dict[int, float]:
