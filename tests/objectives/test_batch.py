@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from surpass.core import Observation, Problem, Proposal, Step, Trajectory
 from surpass.errors import DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ
-from surpass.objectives.batch import Heads, collate, log_return, with_tokens
+from surpass.objectives.batch import Batch, Heads, collate, log_return, with_tokens
 from tests.learning import ACCEPTED, PROBLEMS, REJECTED, TEXTS, UNKNOWN, TinyPolicy
+from tests.objectives.examples import heads
 
 
 def trajectory(*actions: str, problem: int = 0, tokens: bool = False, solved: bool = True) -> Trajectory:
@@ -86,6 +87,47 @@ def test_log_return_is_the_log_of_the_seat_with_a_floor() -> None:
     assert [log_return([play], seat=seat, floor=-7.0).item() for seat in range(3)] == pytest.approx(
         [math.log(0.5), -7.0, math.log(2.0)]
     )
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 32])
+def test_heads_speak_of_states_and_of_prefixes(micro_batch: int) -> None:
+    policy, reference = TinyPolicy(TEXTS), TinyPolicy(TEXTS, seed=1)
+    said = heads(policy, reference)
+    batch = collate(policy, PLAYS, log_return, heads=said, micro_batch=micro_batch)
+    by_step = {"log_flow": said.log_flow, "value": said.value, "state_reward": said.state_reward}
+    by_token = {"log_stop": said.log_stop, "log_stop_ref": said.log_stop_ref, "prefix_reward": said.prefix_reward}
+    for name, head in (by_step | by_token).items():
+        values = vars_of(batch)[name]
+        assert head is not None
+        assert values is not None
+        assert values.shape == ((4, 2) if name in by_step else (4, 7))
+        for row, play in enumerate(with_tokens(policy, PLAYS)):
+            alone = head([play])[0]
+            torch.testing.assert_close(values[row, : len(alone)], alone.to(values.dtype))
+            assert not values[row, len(alone) :].any()
+    assert set(batch.leaves()) == {"logp", "log_z", "log_flow", "value", "log_stop"}
+    assert all(leaf.is_leaf and leaf.requires_grad for leaf in batch.leaves().values())
+    assert not any(vars_of(batch)[name].requires_grad for name in ("log_stop_ref", "state_reward", "prefix_reward"))
+    assert set(said.modules()) == {"log_z", "log_flow", "value"}
+    assert batch.steps().tolist() == [2, 1, 2, 1]
+    assert batch.by_step(torch.ones(4, 7), 3).tolist() == [[3, 1, 0], [2, 0, 0], [4, 3, 0], [1, 0, 0]]
+
+
+def vars_of(batch: Batch) -> dict[str, Tensor]:
+    return {field.name: object.__getattribute__(batch, field.name) for field in fields(batch)}
+
+
+def test_heads_that_break_their_contract_raise() -> None:
+    policy = TinyPolicy(TEXTS)
+    for field in ("log_z", "log_flow", "value", "log_stop", "state_reward", "prefix_reward"):
+        with pytest.raises(ModelError, match="of shape"):
+            collate(policy, PLAYS, log_return, heads=replace(Heads(), **{field: lambda plays: torch.zeros(4, 9)}))
+    for field, width in (("state_reward", 2), ("prefix_reward", 7)):
+        broken = replace(Heads(), **{field: lambda plays, width=width: torch.full((4, width), -torch.inf)})
+        with pytest.raises(DataError, match=r"not finite \(\d+ of"):
+            collate(policy, PLAYS, log_return, heads=broken)
+    with pytest.raises(DataError, match="not finite"):  # finite in double precision, not in the policy's
+        collate(Half(TEXTS), PLAYS, lambda plays: torch.full((4,), -1e300, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from surpass.errors import ConfigError
 from surpass.objectives.bench import BenchConfig, main
 
 
@@ -18,3 +20,9 @@ def test_two_passes_are_exact_and_need_no_more_memory_for_a_larger_group(tmp_pat
     two, one = (rows[1][f"peak_mb_{passes}_pass"] - rows[0][f"peak_mb_{passes}_pass"] for passes in ("two", "one"))
     assert two < 40 < one  # MB; the graph of 28 more actions is over 100
     assert report.table().row_count == 3
+
+
+@pytest.mark.parametrize("change", [{"groups": ()}, {"groups": (4, 1)}, {"tokens": 0}, {"size": "huge"}])
+def test_sizes_that_cannot_be_measured_are_named(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="groups of 2|Unknown model preset"):
+        main(BenchConfig(**change))

@@ -160,9 +160,8 @@ def collate(
     """Return the batch of these trajectories, row i from trajectory i; `Batch.leaves` says what takes a gradient.
 
     Models and heads run without gradient, `micro_batch` trajectories at a time, and should be deterministic: the second
-    pass must meet the same values. Raises DataError for trajectories that cannot be learned from or rewards
-    that are not finite, ModelError for an answer of a wrong shape. Log-probabilities that are not finite pass: the loss
-    tells.
+    pass must meet the same values. Raises DataError for trajectories that cannot be learned from or rewards that are
+    not finite, ModelError for an answer of a wrong shape. Log-probabilities that are not finite pass: the loss tells.
     """
     _check(trajectories)
     filled = with_tokens(policy, trajectories)
@@ -185,7 +184,7 @@ def collate(
         logp_old=logp.detach().clone(),
         mask=step_index >= 0,
         step_index=step_index,
-        log_reward=_finite(reward(filled).detach(), "log-rewards", (len(filled),), filled).to(logp),
+        log_reward=_finite(reward(filled).detach().to(logp), (len(filled),), filled),
         log_pb=torch.zeros(len(filled)).to(logp),
         group=torch.tensor([keys[trajectory.problem.key] for trajectory in filled], device=device),
         seat=torch.tensor([trajectory.steps[0].observation.seat for trajectory in filled], device=device),
@@ -275,13 +274,13 @@ def _leaf(values: Tensor | None) -> Tensor | None:
 
 
 def _rewards(values: Tensor | None, trajectories: Sequence[Trajectory]) -> Tensor | None:
-    return None if values is None else _finite(values, "log-rewards", tuple(values.shape), trajectories)
+    return None if values is None else _finite(values, tuple(values.shape), trajectories)
 
 
-def _finite(values: Tensor, name: str, shape: tuple[int, ...], trajectories: Sequence[Trajectory]) -> Tensor:
+def _finite(values: Tensor, shape: tuple[int, ...], trajectories: Sequence[Trajectory]) -> Tensor:
     """Return log-rewards as they are. Raises DataError for another shape or a value that is not finite."""
     if values.shape != shape:
-        raise DataError(f"expected {name} of shape {shape}, got {tuple(values.shape)}")
+        raise DataError(f"expected log-rewards of shape {shape}, got {tuple(values.shape)}")
     wrong = (~torch.isfinite(values)).nonzero().tolist()
     if wrong:
         trajectory = trajectories[wrong[0][0]]

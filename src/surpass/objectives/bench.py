@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.errors import ConfigError
+from surpass.models.presets import preset
 from surpass.rollouts.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -74,14 +76,18 @@ class Report:
 
 
 def main(config: BenchConfig) -> Report:
-    """Measure everything and return it; the rows are written to `config.json`."""
-    largest = max(config.groups)
+    """Measure everything and return it; the rows are written to `config.json`. Raises ConfigError for unfit sizes."""
+    if not config.groups or min(config.groups) < 2 or min(config.tokens, config.micro_batch) < 1:
+        raise ConfigError(
+            f"expected groups of 2 and more (one has no variance), tokens, micro_batch >= 1; found {config}"
+        )
+    preset(config.size)
     rows = []
     for group in config.groups:
         difference, once = _alone(config, group, "one")
         _, twice = _alone(config, group, "two")
         rows.append(Row(group, difference, round(twice, 1), round(once, 1)))
-    report = Report(config, round(_alone(config, largest, "none")[1], 1), tuple(rows))
+    report = Report(config, round(_alone(config, max(config.groups), "none")[1], 1), tuple(rows))
     if config.json is not None:
         config.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     return report
