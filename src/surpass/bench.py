@@ -7,6 +7,7 @@ whose answer has `.table()`; it writes the printed figures to `json`.
 from __future__ import annotations
 
 BENCHES: dict[str, str] = {
+    "economy": "surpass.domains.economy.bench",
     "proofs": "surpass.domains.proofs.rocq.bench",
     "gradients": "surpass.objectives.bench",
     "search": "surpass.search.bench",
