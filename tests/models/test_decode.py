@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,31 @@ def test_rows_do_not_depend_on_their_batch(policy: LanguageModel) -> None:
     fewer = policy.propose(seen[:1], 2, seeds=seeds[:1])[0]
     assert [one.tokens for one in fewer] == [one.tokens for one in together[0][:2]]
     assert together[0] != together[3]  # the same prompt under another seed
+
+
+def test_equal_beginnings_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, widths = causal(), list[int]()
+    forward = policy.network.forward
+
+    def heard(**given: Any) -> Any:
+        widths.append(given["input_ids"].shape[1])
+        return forward(**given)
+
+    monkeypatch.setattr(policy.network, "forward", heard)
+    seen = observations(9)
+    (row,) = policy.propose(seen, 24, seeds=[3])
+    longest = max(len(one.tokens) for one in row)
+    distinct = [len({one.tokens[:step] for one in row if len(one.tokens) > step}) for step in range(1, longest)]
+    assert widths[1:] == distinct
+    assert max(distinct) > 1
+    assert min(distinct) < 12  # some samples do begin alike
+    for proposal in set(row):
+        expected = float(naive(policy, policy.prompts(seen)[0], proposal.tokens).sum())
+        assert proposal.logp == pytest.approx(expected, abs=1e-4)
+    widths.clear()
+    (greedy,) = policy.tempered(0.0).propose(seen, 24, seeds=[3])
+    assert set(widths[1:]) == {1}
+    assert len(set(greedy)) == 1
 
 
 def test_small_batches_and_crowded_prompts_change_nothing(

@@ -1,7 +1,8 @@
 """Batched sampling with a key-value cache, one random stream per sample.
 
 Each distinct prompt is read once. Its samples grow side by side in one cache row (see `packing.py`), so n samples cost
-one prompt in memory and time; finished samples leave the batch, finished prompts leave the cache. A sequence-to-
+one prompt in memory and time. Samples are one *branch* while their tokens are equal: a branch is computed once, and
+sees the columns of its beginning; finished branches leave the batch, finished prompts leave the cache. A sequence-to-
 sequence model reads the prompt once too, then takes one cache row per sample.
 
 The token at step t of sample j under seed s inverts the cumulative distribution at the t-th number of the stream
@@ -9,13 +10,14 @@ Philox(s, j): what a sample becomes does not depend on what else is in the batch
 probability in float32) moves a boundary across that number. Log-probabilities are those of the untempered model
 whatever temperature or nucleus was sampled from.
 
-Legend: B rows, Q samples side by side, D samples alive, V vocabulary.
+Legend: B rows, P columns, Q branches side by side, D samples alive, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ from surpass.models.packing import (
     encoder_states,
     left_padded,
 )
+from surpass.models.prefix import BLOCK, PrefixCache, blocks, groups
 
 SIDE_BY_SIDE = 32  # samples of one prompt in one row; more take another row
 ROOM = 256  # columns a cache row grows by; copying the cache at every token would cost more than attention
@@ -79,7 +82,7 @@ class _Draw:
 
 
 @torch.inference_mode()
-def sample(
+def sample(  # noqa: PLR0913 - the last is a cache, not an option
     network: PreTrainedModel,
     prompts: Sequence[Tokens],
     n: int,
@@ -88,10 +91,12 @@ def sample(
     sampling: Sampling,
     vocabulary: Vocabulary,
     budget: int,
+    prefixes: PrefixCache | None = None,
 ) -> list[list[Sample]]:
     """Return `n` samples for each prompt; row i depends on prompts[i] and seeds[i] alone.
 
     A micro-batch holds at most `budget` padded tokens of prompts and samples. Autocast around the call is respected.
+    Beginnings of prompts that `prefixes` knows are not computed again (causal models; `prefix.py`).
     """
     draws = [[_Draw(_stream(seed, number, sampling.max_new)) for number in range(n)] for seed in seeds]
     together: dict[Tokens, list[_Draw]] = {}
@@ -102,7 +107,7 @@ def sample(
         for prompt, row in together.items()
         for begin in range(0, len(row), SIDE_BY_SIDE)
     ]
-    decode = _decode_seq2seq if network.config.is_encoder_decoder else _decode_causal
+    decode = _decode_seq2seq if network.config.is_encoder_decoder else partial(_decode_causal, prefixes=prefixes)
     for batch in chunks([(len(prompt), 16 * len(row)) for prompt, row in rows], budget):
         decode(network, [rows[index] for index in batch], sampling, vocabulary)
     return [[Sample(tuple(draw.tokens), draw.logp) for draw in row] for row in draws]
@@ -175,50 +180,117 @@ def _widened(old: Tensor | None, new: Tensor, columns: int) -> Tensor:
     return wide
 
 
-def _decode_causal(
-    network: PreTrainedModel, rows: Sequence[tuple[Tokens, list[_Draw]]], sampling: Sampling, vocabulary: Vocabulary
-) -> None:
+@dataclass(slots=True)
+class _Memory:
+    """What a network has read."""
+
+    layers: list[_RoomyLayer]
+    owner: Tensor  # of each column [B, P]
+    logits: Tensor  # after the last token [B, V]
+
+    def states(self) -> Tensor:
+        """Return keys and values [L, 2, B, H, P, d]."""
+        pairs = [(layer.keys, layer.values) for layer in self.layers]
+        return torch.stack([torch.stack([keys, values]) for keys, values in pairs if keys is not None is not values])
+
+
+def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, prefixes: PrefixCache | None) -> _Memory:
+    """Read prompts, what is known of them from the cache."""
+    if prefixes is None:
+        return _read(network, prompts, None, [()] * len(prompts), pad)
+    prefixes.attend(network)
+    missing = [(blocks(prompt) - len(prefixes.find(prompt))) * BLOCK for prompt in prompts]
+    prefixes.tokens += sum(map(len, prompts))
+    prefixes.reused += sum(blocks(prompt) * BLOCK for prompt in prompts) - sum(missing)
+    # Whole blocks first, rows of like length together: one long new prompt must not make all others as long.
+    for group in groups(missing) if prefixes.holds(prompts) else ():
+        known = {index: prefixes.find(prompts[index]) for index in group}
+        known = {index: slots for index, slots in known.items() if len(slots) < blocks(prompts[index])}
+        if not known:
+            continue  # the groups before had the same beginnings
+        heads = [prompts[index][: blocks(prompts[index]) * BLOCK] for index in known]
+        states = _read(network, heads, prefixes, list(known.values()), pad).states()
+        for row, (index, slots) in enumerate(known.items()):
+            begin = len(slots) * BLOCK
+            prefixes.keep(prompts[index], begin, states[:, :, row, :, begin - len(heads[row]) :])
+    return _read(network, prompts, prefixes, [prefixes.find(prompt) for prompt in prompts], pad)
+
+
+def _read(
+    network: PreTrainedModel,
+    prompts: Sequence[Tokens],
+    prefixes: PrefixCache | None,
+    known: Sequence[Sequence[int]],
+    pad: int,
+) -> _Memory:
+    """Run the network over what follows the known blocks of each prompt."""
     device, dtype = network.device, _score_dtype(network)
-    ids, prompt_lengths = left_padded([prompt for prompt, _ in rows], vocabulary.pad)
-    place = torch.arange(ids.shape[1]) - (ids.shape[1] - prompt_lengths)[:, None]
-    owner = torch.where(place < 0, NOBODY, PROMPT).to(device)
-    cache = Cache(layers=[_RoomyLayer() for _ in range(network.config.num_hidden_layers)])
+    begins = torch.tensor([len(slots) * BLOCK for slots in known])
+    ids, lengths = left_padded([prompt[begin:] for prompt, begin in zip(prompts, begins.tolist(), strict=True)], pad)
+    place = torch.arange(ids.shape[1]) - (ids.shape[1] - lengths)[:, None]
+    owner = torch.where(place < 0, NOBODY, PROMPT)
+    layers = [_RoomyLayer() for _ in range(network.config.num_hidden_layers)]
+    if prefixes is not None and begins.any():
+        stored, before = prefixes.load(known)
+        for layer, (keys, values) in zip(layers, stored, strict=True):
+            layer.update(keys, values)
+        owner = torch.cat([before, owner], 1)
+    owner = owner.to(device)
     logits = network(
         input_ids=ids.to(device),
-        attention_mask=additive(causal_visible(owner), dtype),
-        position_ids=place.clamp(min=0).to(device),
-        past_key_values=cache,
+        attention_mask=additive(causal_visible(owner)[:, -ids.shape[1] :], dtype),
+        position_ids=(place + begins[:, None]).clamp(min=0).to(device),
+        past_key_values=Cache(layers=[*layers]),
         use_cache=True,
         logits_to_keep=1,
     ).logits
+    return _Memory(layers, owner, logits[:, 0])
+
+
+def _decode_causal(
+    network: PreTrainedModel,
+    rows: Sequence[tuple[Tokens, list[_Draw]]],
+    sampling: Sampling,
+    vocabulary: Vocabulary,
+    *,
+    prefixes: PrefixCache | None,
+) -> None:
+    device, dtype = network.device, _score_dtype(network)
+    prompts = [prompt for prompt, _ in rows]
+    prompt_lengths = torch.tensor([len(prompt) for prompt in prompts])
+    memory = _prompted(network, prompts, vocabulary.pad, prefixes)
+    cache = Cache(layers=[*memory.layers])
     draws = [draw for _, row in rows for draw in row]
-    row_of = np.repeat(np.arange(len(rows)), [len(row) for _, row in rows])  # [D], sorted
-    names = np.arange(len(draws))  # a sample owns its cache columns under its name
-    flat = logits[torch.from_numpy(row_of).to(device), 0]
-    while alive := _advance(draws, flat, sampling, vocabulary):
-        draws, row_of, names = [draws[index] for index in alive], row_of[alive], names[alive]
+    branch_of = np.repeat(np.arange(len(rows)), [len(row) for _, row in rows])  # [D]: samples with equal tokens so far
+    row_of, slot_of = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)  # of each branch, sorted by row
+    seen = (memory.owner == PROMPT)[:, None]  # the columns of its row that a branch sees [B, Q, P]
+    flat, size = memory.logits, memory.logits.shape[-1]
+    while alive := _advance(draws, flat[torch.from_numpy(branch_of).to(device)], sampling, vocabulary):
+        draws = [draws[index] for index in alive]
+        longer = branch_of[alive] * size + [draw.tokens[-1] for draw in draws]
+        codes, branch_of = np.unique(longer, return_inverse=True)
+        parents, tokens = codes // size, codes % size
+        row_of, origin_of = row_of[parents], slot_of[parents]
         kept, packed = np.unique(row_of, return_inverse=True)
-        if len(kept) <= 0.75 * len(owner):
-            chosen = torch.from_numpy(kept).to(device)
-            cache.batch_select_indices(chosen)
-            owner, prompt_lengths, row_of = owner[chosen], prompt_lengths[torch.from_numpy(kept)], packed
-        slot = np.arange(len(draws)) - np.searchsorted(row_of, row_of)  # its place among the samples of its row
-        shape = (len(owner), int(slot.max()) + 1)
-        tokens, name = np.full(shape, vocabulary.pad), np.full(shape, NOBODY)
-        tokens[row_of, slot] = [draw.tokens[-1] for draw in draws]
-        name[row_of, slot] = names
-        name_of = torch.from_numpy(name).to(device)
-        owner = torch.cat([owner, name_of], 1)
-        key, query = owner[:, None, :], name_of[:, :, None]
-        step = len(draws[0].tokens) - 1
+        if len(kept) <= 0.75 * len(seen):
+            chosen = torch.from_numpy(kept)
+            cache.batch_select_indices(chosen.to(device))
+            seen, prompt_lengths, row_of = seen[chosen.to(device)], prompt_lengths[chosen], packed
+        slot_of = np.arange(len(codes)) - np.searchsorted(row_of, row_of)  # its place among the branches of its row
+        shape = (len(seen), int(slot_of.max()) + 1)
+        ids, origin = np.full(shape, vocabulary.pad), np.zeros(shape, dtype=np.int64)
+        ids[row_of, slot_of], origin[row_of, slot_of] = tokens, origin_of
+        before = torch.from_numpy(origin).to(device)[:, :, None].expand(*shape, seen.shape[2])
+        itself = torch.eye(shape[1], dtype=torch.bool, device=device).expand(len(seen), -1, -1)
+        seen = torch.cat([seen.gather(1, before), itself], 2)
         logits = network(
-            input_ids=torch.from_numpy(tokens).to(device),
-            attention_mask=additive((key == PROMPT) | ((key == query) & (key != NOBODY)), dtype),
-            position_ids=(prompt_lengths[:, None] + step).expand(shape).to(device),
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=additive(seen, dtype),
+            position_ids=(prompt_lengths[:, None] + len(draws[0].tokens) - 1).expand(shape).to(device),
             past_key_values=cache,
             use_cache=True,
         ).logits
-        flat = logits[torch.from_numpy(row_of).to(device), torch.from_numpy(slot).to(device)]
+        flat = logits[torch.from_numpy(row_of).to(device), torch.from_numpy(slot_of).to(device)]
 
 
 def _decode_seq2seq(

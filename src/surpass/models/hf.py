@@ -33,6 +33,7 @@ from surpass.models import checkpoint
 from surpass.models.checkpoint import CPU, Layout, LoraSpec, Placement, Weights
 from surpass.models.decode import Sampling, Vocabulary, sample
 from surpass.models.packing import Pack, Tokens, chunks, likelihood, mean_states
+from surpass.models.prefix import PrefixCache
 from surpass.models.presets import preset
 from surpass.models.tokenizer import train_tokenizer
 
@@ -51,6 +52,7 @@ class LanguageModel:
         nn.Module.to(self.network, placement.device)
         self.tokenizer = weights.tokenizer
         self.sampling = Sampling(max_new=layout.max_new)
+        self.prefixes: PrefixCache | None = None
         self._before, self._after = _specials(self)
         self._separator = self._ids([layout.separator])[0] if layout.separator else ()
         self.vocabulary = _vocabulary(self)
@@ -153,6 +155,7 @@ class LanguageModel:
                 sampling=self.sampling,
                 vocabulary=self.vocabulary,
                 budget=self.placement.micro_tokens,
+                prefixes=self.prefixes,
             )
         return [[Proposal(self.decode(one.tokens), one.logp, one.tokens) for one in row] for row in samples]
 
@@ -160,6 +163,18 @@ class LanguageModel:
         """Return a view that shares the weights and samples at that temperature; `logp` stays at temperature 1."""
         view = copy.copy(self)
         view.sampling = replace(self.sampling, temperature=temperature, top_p=top_p)
+        return view
+
+    def remembering(self, megabytes: float = 256.0) -> Self:
+        """Return a view that shares the weights and keeps what it computed of prompts, for those that begin alike.
+
+        What it proposes is the same up to rounding. Raises ModelError for an encoder-decoder, whose prompts have no
+        reusable beginnings.
+        """
+        if self.network.config.is_encoder_decoder:
+            raise ModelError(f"{type(self.network).__name__} is an encoder-decoder: only causal models reuse prefixes.")
+        view = copy.copy(self)
+        view.prefixes = PrefixCache(megabytes)
         return view
 
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
@@ -268,6 +283,7 @@ class LanguageModel:
         twin = copy.copy(self)
         twin.weights = self.weights.copied(shared)
         twin.network = twin.weights.network.requires_grad_(False)
+        twin.prefixes = None
         return twin
 
 

@@ -1,0 +1,131 @@
+"""Keys and values of prompts that were read before, so that only what is new in a prompt is computed.
+
+Prompts of a search repeat themselves: a state's text begins with its problem and the actions so far. A prompt is cut
+into blocks of `BLOCK` tokens; a block is known by its tokens and the block before it, so equal beginnings are found
+whatever follows, and are stored once. All blocks lie in one pool of fixed size; the one used longest ago gives way.
+Positions are absolute and part of the keys, hence prefixes only, never infixes. The scheme is that of paged attention
+with hashed blocks (vLLM, arXiv 2309.06180).
+
+    pool [slots, L, 2, H, BLOCK, d]        L layers, keys and values, H heads of size d
+
+A cached block belongs to the weights that made it: the cache empties itself when they, their device or the precision
+change. A change through `tensor.data` goes unnoticed, as it does for autograd; call `clear` then.
+Not here: running the network (`decode.py`). Encoder-decoders read a prompt in both directions and have no prefixes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import count
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from surpass.errors import ConfigError
+from surpass.models.packing import NOBODY, PROMPT, Tokens
+
+BLOCK = 8  # tokens; at most so many of a known prompt are computed again, and fewer would cost more than they save
+
+Key = tuple[int, Tokens]  # the block before (0: none) and the tokens of this one
+
+
+class PrefixCache:
+    """Blocks of prompts in a pool of at most `megabytes`."""
+
+    def __init__(self, megabytes: float = 256.0) -> None:
+        if not megabytes > 0:
+            raise ConfigError(f"A prefix cache needs room: expected megabytes > 0, found {megabytes}.")
+        self.megabytes = megabytes
+        self.tokens = 0  # of all prompts asked for
+        self.reused = 0  # of those, found here
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all blocks; the counters stay."""
+        self._pool: Tensor | None = None
+        self._slots: OrderedDict[Key, tuple[int, int]] = OrderedDict()  # -> slot, block number; used last comes last
+        self._numbers = count(1)
+        self._weights: object = None
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def attend(self, network: PreTrainedModel) -> None:
+        """Empty the cache unless its blocks were made by this network with these weights."""
+        kind = network.device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        versions = sum(parameter._version for parameter in network.parameters())
+        weights = (id(network), network.device, network.dtype, autocast, versions)
+        if weights != self._weights:
+            self.clear()
+            self._weights = weights
+
+    def holds(self, prompts: Sequence[Tokens]) -> bool:
+        """Tell whether all blocks of these prompts fit in together; if not, storing them would only displace others."""
+        return self._pool is None or sum(map(blocks, set(prompts))) <= len(self._pool)
+
+    def find(self, prompt: Tokens) -> list[int]:
+        """Return the slots of the known blocks that a prompt begins with; its last token is never among them."""
+        keys, slots, before = list[Key](), list[int](), 0
+        for index in range(blocks(prompt)):
+            key = (before, prompt[index * BLOCK : (index + 1) * BLOCK])
+            if key not in self._slots:
+                break
+            slot, before = self._slots[key]
+            keys.append(key)
+            slots.append(slot)
+        for key in reversed(keys):  # a block outlives those that follow it
+            self._slots.move_to_end(key)
+        return slots
+
+    def load(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return keys and values [L, 2, B, H, P, d] of the blocks in each row, and the owner [B, P] of each column."""
+        assert self._pool is not None
+        width = max(map(len, rows))
+        index = torch.tensor([(*row, *(0,) * (width - len(row))) for row in rows])
+        found = self._pool[index.to(self._pool.device)].permute(2, 3, 0, 4, 1, 5, 6)
+        known = torch.arange(width * BLOCK) < torch.tensor([len(row) * BLOCK for row in rows])[:, None]
+        return found.flatten(4, 5), torch.where(known, PROMPT, NOBODY)
+
+    def keep(self, prompt: Tokens, begin: int, states: Tensor) -> None:
+        """Store the blocks from token `begin` on; `states` [L, 2, H, T, d] are the keys and values of those tokens."""
+        if self._pool is None:
+            layers, two, heads, _, size = states.shape
+            slots = int(self.megabytes * 2**20) // (layers * two * heads * BLOCK * size * states.element_size())
+            self._pool = states.new_empty(max(1, slots), layers, two, heads, BLOCK, size)
+        before = 0
+        for index in range(blocks(prompt)):
+            key, at = (before, prompt[index * BLOCK : (index + 1) * BLOCK]), index * BLOCK - begin
+            if key not in self._slots:
+                if at < 0:
+                    return  # it gave way in the meantime
+                slot = len(self._slots)
+                if slot == len(self._pool):
+                    _, (slot, _) = self._slots.popitem(last=False)
+                self._pool[slot] = states[:, :, :, at : at + BLOCK]
+                self._slots[key] = slot, next(self._numbers)
+            before = self._slots[key][1]
+
+
+def blocks(prompt: Tokens) -> int:
+    """Return the number of whole blocks before the last token of a prompt, whose logits are always computed."""
+    return (len(prompt) - 1) // BLOCK
+
+
+def groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the indices of all lengths above 0 in groups within which none is less than half of another.
+
+    >>> groups([8, 0, 64, 48, 16])
+    [[2, 3], [4, 0]]
+    """
+    found: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if not lengths[index]:
+            break
+        if found and 2 * lengths[index] >= lengths[found[-1][0]]:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found

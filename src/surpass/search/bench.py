@@ -1,0 +1,264 @@
+"""How much faster a search runs when many problems share a model: best-first search, one policy, three ways to run it.
+
+    one at a time    one conversation alive, so the model sees one state per batch
+    batched          all alive at once, one model batch over all that wait
+    prefix cache     batched, and what was computed of a prompt is kept for those that begin alike
+
+The model is a small one from scratch, taught for a while on known solutions, so that actions have the length they have
+in use and a search goes as deep as it would. All ways make the same search of the same problems by the same seeds
+(`agreement` says for how many the outcome is the same; rounding may turn a sample), in turns, `rounds` times, medians
+shown. An expansion is one observation for which proposals were asked. Ratios by the clock and by seconds of this
+process's processors are those of expansions to `one at a time`; on a machine that others use, the second is the one to
+trust. Verifier utilisation is the share of the time in which a worker (this process, where there are none) starts or
+steps the domain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Literal, cast
+
+import torch
+from rich.table import Table
+
+from surpass.core import Domain, Observation, Policy, Problem, Proposal, Trajectory, replay
+from surpass.domains.proofs.kernel.domain import Kernel
+from surpass.errors import ConfigError
+from surpass.models.hf import LanguageModel, Placement
+from surpass.objectives.batch import log_return
+from surpass.objectives.likelihood import likelihood
+from surpass.recipe import Parts, TrainConfig
+from surpass.rollouts.runner import RunOptions, run
+from surpass.rollouts.workers import Workers
+from surpass.search.best_first import best_first
+from surpass.store import Run
+from surpass.train import train
+
+ONE, BATCHED, CACHED = "one at a time", "batched", "prefix cache"
+MICRO = 32_768  # padded tokens of one pass through the model: all problems at once
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to search, with which model."""
+
+    domain: Literal["kernel", "rocq"] = "kernel"
+    corpus: Path | None = None  # of extracted lemmas, for rocq
+    problems: int = 64  # all of them alive at once, but for the first way
+    width: int = 8  # proposals for each expansion
+    expansions: int = 16  # of each problem, at most
+    size: str = "small"  # a model preset: 4 million parameters at most
+    steps: int = 120  # of teaching, 4 problems each
+    megabytes: float = 256.0  # of the prefix cache
+    workers: int = 0  # processes that step the domain; 0: this one
+    threads: int = 0  # of the model; 0: as many as there are cores
+    rounds: int = 1
+    seed: int = 0
+    json: Path | None = None  # where to write the numbers, too
+
+    def __post_init__(self) -> None:
+        if min(self.problems, self.width, self.expansions, self.steps, self.rounds) < 1 or self.workers < 0:
+            raise ConfigError(f"bench search: expected counts of at least 1 and workers >= 0, found {self}")
+        if (self.domain == "rocq") != (self.corpus is not None):
+            raise ConfigError("bench search: --domain rocq goes with --corpus DIR, and nothing else does")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What one way of running the search took and gave."""
+
+    seconds: float
+    processor_seconds: float  # of this process
+    expansions: int
+    expansions_per_second: float
+    expansions_per_processor_second: float
+    model_batch: float  # observations in one call of the model, on average
+    model_share: float  # of the time
+    verifier_utilisation: float
+    reused: float  # share of the prompt tokens that came from the cache
+    solved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured, medians of all rounds."""
+
+    domain: str
+    problems: int
+    parameters: int
+    prompt_tokens: float  # of an observation, on average
+    cores: int | None
+    threads: int
+    load: float  # of the machine, when the measurement ended
+    ways: Mapping[str, Way]
+    ratio_to_one_at_a_time: float  # with the cache, by the clock
+    ratio_by_processor: float  # the same by processor seconds
+    ratio_to_batched: float  # what the cache adds, by processor seconds
+    agreement: float  # share of problems that end alike in all ways
+
+    def table(self) -> Table:
+        """Return the ways as a table to print."""
+        caption = f"{self.problems} problems of {self.domain}, {self.parameters / 1e6:.1f} M parameters, prompts of "
+        caption += f"{self.prompt_tokens:.0f} tokens, {self.threads} threads on {self.cores} cores, load {self.load}; "
+        caption += f"to one at a time: {self.ratio_to_one_at_a_time:.2f} by the clock, {self.ratio_by_processor:.2f} "
+        caption += f"by processor; to batched: {self.ratio_to_batched:.2f}; agreement {self.agreement:.0%}"
+        table = Table(title="Expansions", caption=caption)
+        for column in ("", "a second", "a processor second", "model batch", "model", "verifier", "reused", "solved"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, way in self.ways.items():
+            shares = (f"{share:.0%}" for share in (way.model_share, way.verifier_utilisation, way.reused))
+            rates = f"{way.expansions_per_second:.1f}", f"{way.expansions_per_processor_second:.1f}"
+            table.add_row(name, *rates, f"{way.model_batch:.1f}", *shares, str(way.solved))
+        return table
+
+
+class Counted:
+    """A policy with a clock: what it was asked, in how many calls, and how long it took."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.calls, self.rows, self.seconds = policy, 0, 0, 0.0
+
+    def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
+        began = time.perf_counter()
+        rows = self.policy.propose(observations, n, seeds=seeds)
+        self.seconds += time.perf_counter() - began
+        self.calls, self.rows = self.calls + 1, self.rows + len(rows)
+        return rows
+
+
+def main(config: BenchConfig) -> Report:
+    """Teach a model, search in every way, and return what was measured."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    try:
+        with ExitStack() as stack:
+            domain, taught, searched = stack.enter_context(_opened(config))
+            policy = _taught(config, domain, taught)
+            pool = stack.enter_context(Workers(domain, config.workers)) if config.workers else None
+            report = _measure(config, domain, policy, searched, pool)
+    finally:
+        torch.set_num_threads(before)
+    if config.json is not None:
+        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+@contextmanager
+def _opened(config: BenchConfig) -> Iterator[tuple[Domain[Hashable], list[Problem], list[Problem]]]:
+    """Yield the domain, the problems to teach by, and those to search."""
+    if config.corpus is None:
+        kernel = Kernel()
+        searched = [*kernel.problems("test"), *kernel.problems("valid"), *kernel.problems("train")][: config.problems]
+        yield cast("Domain[Hashable]", kernel), list(kernel.problems("train")), searched
+        return
+    from surpass.domains.proofs.rocq import corpus
+    from surpass.domains.proofs.rocq.domain import Rocq
+
+    # Ordered by file, so these lie in few files, whose provers are loaded once.
+    problems = corpus.problems(config.corpus, "all", max_sentences=8, max_chars=400)[: 2 * config.problems]
+    with Rocq(problems) as rocq:
+        yield cast("Domain[Hashable]", rocq), problems[1::2] or problems, problems[::2][: config.problems]
+
+
+def _taught(config: BenchConfig, domain: Domain[Hashable], problems: Sequence[Problem]) -> LanguageModel:
+    """Return a model from scratch that has seen the known solutions of some problems."""
+    known = {problem.key: replay(domain, problem, problem.data["solution"]) for problem in problems}
+    steps = [step for one in known.values() for step in one.steps]
+    texts = [text for step in steps for text in (step.observation.text, step.proposal.action)]
+    policy = LanguageModel.from_scratch(config.size, texts, config.seed, placement=Placement(micro_tokens=MICRO))
+    parts: Parts[Hashable] = Parts(
+        policy, problems, likelihood, log_return, demonstrations={key: [one] for key, one in known.items()}
+    )
+    numbers = TrainConfig(
+        steps=config.steps, problems_per_step=4, learning_rate=2e-3, seed=config.seed, checkpoint_every=config.steps
+    )
+    with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
+        train(numbers, parts, Run.create(Path(folder) / "run", {}))
+    return policy
+
+
+def _measure(
+    config: BenchConfig,
+    domain: Domain[Hashable],
+    policy: LanguageModel,
+    problems: Sequence[Problem],
+    pool: Workers[Hashable] | None,
+) -> Report:
+    """Run the ways in turns."""
+    live = {ONE: 1, BATCHED: len(problems), CACHED: len(problems)}
+    found: dict[str, list[Way]] = {name: [] for name in live}
+    ends: dict[str, list[tuple[str, ...]]] = {}
+    observations = [domain.observe(domain.start(problem)) for problem in problems]
+    policy.propose(observations[:1], config.width, seeds=[0])  # the first call of a network takes longer
+    for _ in range(config.rounds):
+        for name, count in live.items():
+            player = policy.remembering(config.megabytes) if name == CACHED else policy
+            way, records = _search(config, domain, player, problems, RunOptions(live=count, pool=pool))
+            found[name].append(way)
+            ends[name] = [(record.verdict.status.value, *record.actions) for record in records]
+    return Report(
+        domain=config.domain,
+        problems=len(problems),
+        parameters=sum(parameter.numel() for parameter in policy.parameters()),
+        prompt_tokens=round(sum(map(len, policy.prompts(observations))) / len(observations), 1),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 1),
+        ways={name: _median(ways) for name, ways in found.items()},
+        ratio_to_one_at_a_time=_ratio(found, CACHED, ONE, lambda way: way.expansions_per_second),
+        ratio_by_processor=_ratio(found, CACHED, ONE, lambda way: way.expansions_per_processor_second),
+        ratio_to_batched=_ratio(found, CACHED, BATCHED, lambda way: way.expansions_per_processor_second),
+        agreement=round(sum(len(set(same)) == 1 for same in zip(*ends.values(), strict=True)) / len(problems), 3),
+    )
+
+
+def _search(
+    config: BenchConfig,
+    domain: Domain[Hashable],
+    policy: LanguageModel,
+    problems: Sequence[Problem],
+    options: RunOptions,
+) -> tuple[Way, list[Trajectory]]:
+    """Search all problems one way; the records are the last ones of each problem."""
+    counted = Counted(policy)
+    search = partial(best_first, width=config.width, expansions=config.expansions)
+    began, worked = time.perf_counter(), time.process_time()
+    records = {
+        one.problem.key: one for one in run(search, problems, domain, counted, seed=config.seed, options=options)
+    }
+    seconds, processor = time.perf_counter() - began, time.process_time() - worked
+    verifier = sum(record.info["verifier_seconds"] for record in records.values())
+    prefixes = policy.prefixes
+    way = Way(
+        seconds=seconds,
+        processor_seconds=processor,
+        expansions=counted.rows,
+        expansions_per_second=counted.rows / seconds,
+        expansions_per_processor_second=counted.rows / processor,
+        model_batch=counted.rows / counted.calls,
+        model_share=counted.seconds / seconds,
+        verifier_utilisation=verifier / seconds / max(1, config.workers),
+        reused=prefixes.reused / prefixes.tokens if prefixes else 0.0,
+        solved=sum(record.solved for record in records.values()),
+    )
+    return way, list(records.values())
+
+
+def _median(ways: Sequence[Way]) -> Way:
+    """Return the median of every field."""
+    columns = zip(*(astuple(way) for way in ways), strict=True)
+    return Way(*(round(median(column), 3) for column in columns))
+
+
+def _ratio(found: Mapping[str, Sequence[Way]], way: str, baseline: str, rate: Callable[[Way], float]) -> float:
+    """Return the median over rounds of one way's rate over another's."""
+    return round(median(rate(a) / rate(b) for a, b in zip(found[way], found[baseline], strict=True)), 3)

@@ -1,0 +1,146 @@
+"""The prefix cache: proposals stay the same, only what is new is computed, and memory is bounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from surpass.conformance import check_policy
+from surpass.core import Observation, Proposal
+from surpass.errors import ConfigError, ModelError
+from surpass.models.hf import LanguageModel, Layout
+from surpass.models.prefix import BLOCK, PrefixCache, blocks, groups
+from tests.models.tiny import causal, observations, save_byt5
+
+SEEN = observations(1, 9, 3, 20, 1, 12)
+SEEDS = [5, 6, 7, 8, 9, 10]
+
+
+@pytest.fixture
+def policy() -> LanguageModel:
+    return causal()
+
+
+def alike(first: list[list[Proposal]], second: list[list[Proposal]]) -> None:
+    for row, other in zip(first, second, strict=True):
+        assert [one.tokens for one in row] == [one.tokens for one in other]
+        assert [one.logp for one in row] == pytest.approx([one.logp for one in other], abs=1e-4)
+
+
+def read(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Listen to the network: the shape of the tokens of every pass."""
+    shapes: list[tuple[int, ...]] = []
+    forward = policy.network.forward
+
+    def heard(**given: Any) -> Any:
+        shapes.append(tuple(given["input_ids"].shape))
+        return forward(**given)
+
+    monkeypatch.setattr(policy.network, "forward", heard)
+    return shapes
+
+
+def test_proposals_are_those_without_a_cache(policy: LanguageModel) -> None:
+    plain = policy.propose(SEEN, 6, seeds=SEEDS)
+    view = policy.remembering()
+    alike(view.propose(SEEN, 6, seeds=SEEDS), plain)  # an empty cache
+    alike(view.propose(SEEN, 6, seeds=SEEDS), plain)  # all of it known
+    alike(view.propose(SEEN[::-1], 6, seeds=SEEDS[::-1])[::-1], plain)
+    half = policy.remembering()
+    half.propose(SEEN[::2], 6, seeds=SEEDS[::2])
+    alike(half.propose(SEEN, 6, seeds=SEEDS), plain)  # some known, some new
+    check_policy(view, SEEN)
+
+
+def test_only_what_is_new_is_computed(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = policy.remembering()
+    shapes = read(view, monkeypatch)
+    text = "z q k w v j z q k w v j"
+    first, longer = Observation(text), Observation(text + " y y y x x y x x y x")
+    prompts = view.prompts([first, longer])
+    common = next(at for at, (a, b) in enumerate(zip(*prompts, strict=False)) if a != b) // BLOCK * BLOCK
+    view.propose([first], 1, seeds=[0])
+    shapes.clear()
+    view.propose([longer], 1, seeds=[0])
+    whole = blocks(prompts[1]) * BLOCK
+    assert common > 0
+    assert shapes[0] == (1, whole - common)  # new blocks
+    assert shapes[1] == (1, len(prompts[1]) - whole)  # the end, whose logits are wanted
+    assert view.prefixes is not None
+    assert view.prefixes.tokens == sum(map(len, prompts))
+    assert view.prefixes.reused == common
+    shapes.clear()
+    view.propose([longer], 1, seeds=[1])
+    assert shapes[0] == (1, len(prompts[1]) - whole)
+
+
+def test_other_weights_are_noticed(policy: LanguageModel) -> None:
+    twin = policy.frozen_copy()
+    view = twin.remembering()
+    before = view.propose(SEEN, 4, seeds=SEEDS)
+    with torch.no_grad():
+        for parameter in twin.network.parameters():
+            parameter.add_(0.05 * torch.sin(torch.arange(parameter.numel()).reshape(parameter.shape)))
+    after = twin.propose(SEEN, 4, seeds=SEEDS)
+    assert [[one.tokens for one in row] for row in after] != [[one.tokens for one in row] for row in before]
+    alike(view.propose(SEEN, 4, seeds=SEEDS), after)
+    assert view.frozen_copy().prefixes is None
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+def test_a_small_cache_forgets_and_stays_right(policy: LanguageModel, slots: int) -> None:
+    config = policy.network.config
+    block = 2 * 4 * BLOCK * config.num_hidden_layers * config.hidden_size
+    plain = policy.propose(SEEN, 3, seeds=SEEDS)
+    view = policy.remembering(megabytes=(slots + 0.5) * block / 2**20)
+    for begin in (0, 2, 4, 1, 3, 0):
+        part = slice(begin, begin + 2)
+        alike(view.propose(SEEN[part], 3, seeds=SEEDS[part]), plain[part])
+        assert view.prefixes is not None
+        assert len(view.prefixes) <= slots
+    alike(view.propose(SEEN, 3, seeds=SEEDS), plain)
+
+
+def test_the_block_used_longest_ago_gives_way() -> None:
+    cache = PrefixCache(megabytes=3 * 2 * 4 * BLOCK / 2**20)  # three blocks of one layer and head of size 1
+    one, two, other = (tuple(range(begin, begin + BLOCK)) for begin in (0, 100, 200))
+
+    def keep(prompt: tuple[int, ...]) -> None:
+        begin = len(cache.find(prompt)) * BLOCK
+        states = torch.tensor(prompt[begin : blocks(prompt) * BLOCK], dtype=torch.float32)
+        cache.keep(prompt, begin, states.expand(1, 2, 1, -1)[..., None])
+
+    keep((*one, *two, 0))
+    keep((*other, 0))
+    assert len(cache) == 3
+    slots = cache.find((*one, *two, 7))
+    assert len(slots) == 2
+    states, owner = cache.load([slots, cache.find((*other, 0))])
+    assert states[0, 0, :, 0, :, 0].tolist() == [[*one, *two], [*other, *states[0, 0, 1, 0, BLOCK:, 0].tolist()]]
+    assert owner.tolist() == [[-1] * 16, [-1] * 8 + [-2] * 8]
+    cache.find((*one, *two, 0))
+    keep((*two, 0))  # equal tokens in another place are another block, and `other` was used longest ago
+    assert cache.find((*other, 0)) == []
+    assert len(cache.find((*one, *two, 0))) == 2
+    keep((*other, 0))
+    assert cache.find((*two, 0)) == []
+    assert cache.find((*one, *two, 0)) == slots  # a block outlives those behind it
+
+
+def test_groups_are_of_like_length() -> None:
+    lengths = [8, 0, 64, 48, 16, 64, 8, 0]
+    found = groups(lengths)
+    assert sorted(index for group in found for index in group) == [0, 2, 3, 4, 5, 6]
+    assert all(2 * min(lengths[i] for i in group) >= max(lengths[i] for i in group) for group in found)
+
+
+def test_what_cannot_be_cached_is_refused(tmp_path: Path) -> None:
+    for megabytes in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="megabytes"):
+            PrefixCache(megabytes)
+    model = LanguageModel.load(save_byt5(tmp_path / "byt5"), layout=Layout("", 64, 16))
+    with pytest.raises(ModelError, match="encoder-decoder"):
+        model.remembering()
