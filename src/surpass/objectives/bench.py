@@ -77,9 +77,10 @@ class Report:
 
 def main(config: BenchConfig) -> Report:
     """Measure everything and return it; the rows are written to `config.json`. Raises ConfigError for unfit sizes."""
-    if not config.groups or min(config.groups) < 2 or min(config.tokens, config.micro_batch) < 1:
+    if not config.groups or min(*config.groups, config.tokens) < 2 or config.micro_batch < 1:
         raise ConfigError(
-            f"expected groups of 2 and more (one has no variance), tokens, micro_batch >= 1; found {config}"
+            "bench gradients: expected groups and tokens of 2 and more (equal actions, or one alone, have no gradient) "
+            f"and micro_batch >= 1, found {config}"
         )
     preset(config.size)
     rows = []
@@ -132,10 +133,10 @@ def _made(config: BenchConfig, group: int) -> tuple[LanguageModel, LanguageModel
     end = min(policy.vocabulary.ends)
     verdict = Verdict(Status.REJECTED, (0.0,))
     plays = []
-    for _ in range(group):
+    for place in range(group):
         tokens = (*rng.choices(words, k=config.tokens - 1), end)
         step = Step(Observation(text), Proposal(policy.decode(tokens), None, tokens))
-        plays.append(Trajectory(Problem("bench"), (step,), verdict))
+        plays.append(Trajectory(Problem("bench"), (step,), verdict, {"place": place}))
     return policy, reference.frozen_copy(), plays
 
 
@@ -143,7 +144,7 @@ def _reward(trajectories: Sequence[Trajectory]) -> Tensor:
     """Return log-rewards that differ."""
     import torch
 
-    return torch.tensor([-0.1 * (sum(t.steps[0].proposal.tokens) % 100) for t in trajectories])
+    return torch.tensor([-0.1 * trajectory.info["place"] for trajectory in trajectories])
 
 
 def _two_passes(
