@@ -4,4 +4,5 @@ from __future__ import annotations
 
 EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
+    "preferences": "surpass.experiments.preferences",
 }
