@@ -31,7 +31,7 @@ class Task:
     trajectories: int = 32_000
     batch: int = 16  # trajectories of one step of the optimiser
     hidden: int = 256  # width of the two hidden layers
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # at first; both fall to 0 by a half cosine, or the end would depend on the last step
     log_z_learning_rate: float = 1e-1
     seed: int = 0
 

@@ -169,6 +169,7 @@ def learn(task: Task) -> Outcome:
         learning_rate=task.learning_rate,
         head_learning_rate=task.log_z_learning_rate,
         clip=math.inf,
+        schedule="cosine",
         micro_batch=task.batch,
         temper_probability=0.0,
         checkpoint_every=task.trajectories,

@@ -6,6 +6,7 @@ sampling, so a step computes them once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -37,13 +38,16 @@ def learn(task: Task) -> Outcome:
     sampler = Sampler(estimator=forward)
     optimiser = torch.optim.Adam(policy.parameters(), lr=task.learning_rate)
     optimiser.add_param_group({"params": flow.logz_parameters(), "lr": task.log_z_learning_rate})
+    steps = task.trajectories // task.batch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
     watch = Stopwatch()
-    for _ in range(task.trajectories // task.batch):
+    for _ in range(steps):
         plays = sampler.sample_trajectories(env, n=task.batch, save_logprobs=True)
         optimiser.zero_grad()
         loss = flow.loss_from_trajectories(env, plays, recalculate_all_logprobs=False)
         loss.backward()
         optimiser.step()
+        schedule.step()
     seconds = watch.seconds()
     with torch.no_grad():
         logits = policy(seen(env.States(torch.tensor(task.cells))))
