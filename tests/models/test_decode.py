@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from surpass.core import Problem, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError
 from surpass.models import decode
 from surpass.models.decode import Sampling, choose
@@ -147,6 +148,9 @@ def test_choice_follows_the_distribution() -> None:
         (Sampling(top_p=0.6), [625, 0, 0, 375]),
         (Sampling(top_p=0.5), [1000, 0, 0, 0]),
         (Sampling(temperature=0.0), [1000, 0, 0, 0]),
+        (Sampling(epsilon=0.3), [450, 240, 0, 310]),  # 0.7 of the policy's, 0.1 for each possible token
+        (Sampling(temperature=0.0, epsilon=0.3), [800, 100, 0, 100]),
+        (Sampling(top_p=0.5, epsilon=1.0), [333, 333, 0, 333]),
     ):
         tokens, logp = choose(logits, numbers, sampling)
         assert tokens.bincount(minlength=4).tolist() == pytest.approx(expected, abs=1)
@@ -157,6 +161,21 @@ def test_bad_sampling_is_refused() -> None:
     for temperature, top_p in ((-1.0, 1.0), (1.0, 0.0), (1.0, 1.1)):
         with pytest.raises(ConfigError):
             Sampling(temperature, top_p)
+    with pytest.raises(ConfigError, match="epsilon <= 1"):
+        Sampling(epsilon=1.1)
+
+
+def test_a_roaming_view_samples_otherwise_and_scores_the_same(policy: LanguageModel) -> None:
+    seen = observations(2)
+    roaming = policy.tempered(0.2).roaming(0.5)
+    assert (roaming.sampling.temperature, roaming.sampling.epsilon, policy.sampling.epsilon) == (0.2, 0.5, 0.0)
+    rows = roaming.propose(seen, 6, seeds=range(len(seen)))
+    assert rows != policy.tempered(0.2).propose(seen, 6, seeds=range(len(seen)))
+    assert rows == policy.tempered(0.2).roaming(0.5).propose(seen, 6, seeds=range(len(seen)))
+    for observation, row in zip(seen, rows, strict=True):
+        for proposal in row:
+            play = Trajectory(Problem("p"), (Step(observation, proposal),), Verdict(Status.REJECTED, (0.0,), "none"))
+            assert proposal.logp == pytest.approx(float(policy.logp([play]).detach().sum()), abs=1e-3)
 
 
 def test_chunks_hold_everything_once_within_the_budget() -> None:

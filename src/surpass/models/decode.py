@@ -45,15 +45,20 @@ ROOM = 256  # columns a cache row grows by; copying the cache at every token wou
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Temperature 0 takes the likeliest token; `top_p` keeps the smallest set of that mass."""
+    """How tokens are drawn. Temperature 0 takes the likeliest token; `top_p` keeps the smallest set of that mass.
+
+    With chance `epsilon` a token is uniform among the possible ones instead, whatever the others say.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_new: int = 88  # tokens of an action, the end marker included
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new < 1:
-            raise ConfigError(f"Expected temperature >= 0, 0 < top_p <= 1 and max_new >= 1, found {self}.")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new < 1 or not 0 <= self.epsilon <= 1:
+            expected = "temperature >= 0, 0 < top_p <= 1, max_new >= 1 and 0 <= epsilon <= 1"
+            raise ConfigError(f"Expected {expected}, found {self}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +126,30 @@ def _stream(seed: int, number: int, length: int) -> np.ndarray[tuple[int], np.dt
 def choose(logits: Tensor, numbers: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """Return tokens [D] and their log-probabilities [D] at temperature 1; logits [D, V], numbers [D] in [0, 1)."""
     logp = logits.float().log_softmax(-1)
-    if sampling.temperature == 0:
+    if sampling.temperature == sampling.epsilon == 0:
         tokens = logp.argmax(-1)
     else:
-        mass = (logp / sampling.temperature).softmax(-1).double()
-        if sampling.top_p < 1:
-            ranked, order = mass.sort(-1, descending=True)
-            kept = ranked.cumsum(-1) - ranked < sampling.top_p  # the likeliest token always stays
-            mass = torch.zeros_like(mass).scatter(-1, order, ranked * kept)
-        heap = mass.cumsum(-1)
+        heap = _mass(logp, sampling).cumsum(-1)
         tokens = torch.searchsorted(heap, numbers[:, None] * heap[:, -1:], right=True)[:, 0]
         tokens = tokens.clamp(max=logits.shape[-1] - 1)  # a number that rounds up to the whole mass
     return tokens, logp.gather(-1, tokens[:, None])[:, 0]
+
+
+def _mass(logp: Tensor, sampling: Sampling) -> Tensor:
+    """Return what each token is drawn in proportion to [D, V], in float64."""
+    if sampling.temperature == 0:
+        mass = torch.zeros_like(logp, dtype=torch.float64).scatter(-1, logp.argmax(-1, keepdim=True), 1.0)
+    else:
+        mass = (logp / sampling.temperature).softmax(-1).double()
+    if sampling.top_p < 1:
+        ranked, order = mass.sort(-1, descending=True)
+        kept = ranked.cumsum(-1) - ranked < sampling.top_p  # the likeliest token always stays
+        mass = torch.zeros_like(mass).scatter(-1, order, ranked * kept)
+    if sampling.epsilon:
+        possible = logp.isfinite().double()  # what the policy cannot say has no likelihood to learn from
+        uniform = possible / possible.sum(-1, keepdim=True)
+        mass = (1 - sampling.epsilon) * mass / mass.sum(-1, keepdim=True) + sampling.epsilon * uniform
+    return mass
 
 
 def _advance(draws: list[_Draw], logits: Tensor, sampling: Sampling, vocabulary: Vocabulary) -> list[int]:

@@ -165,6 +165,12 @@ class LanguageModel:
         view.sampling = replace(self.sampling, temperature=temperature, top_p=top_p)
         return view
 
+    def roaming(self, epsilon: float) -> Self:
+        """Return a view that shares the weights and draws each token uniformly with that chance."""
+        view = copy.copy(self)
+        view.sampling = replace(self.sampling, epsilon=epsilon)
+        return view
+
     def remembering(self, megabytes: float = 256.0) -> Self:
         """Return a view that shares the weights and keeps what it computed of prompts, for those that begin alike.
 
