@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surpass.conformance import check_domain
 from surpass.core import Problem, Status, replay
-from surpass.domains.puzzles.blocksworld import BlocksWorld, State, pose, task
+from surpass.domains.puzzles.blocksworld import BlocksWorld, State, key, pose, task
 from surpass.domains.puzzles.blocksworld_generate import NAMES, Recipe, mark, shapes, towers
 from surpass.domains.puzzles.blocksworld_plans import explore, shortest
 from surpass.domains.puzzles.blocksworld_rules import Task, World, apply, atom, legal, show
@@ -287,6 +287,7 @@ def test_the_free_mode_does_not_mind_case_spaces_and_parentheses() -> None:
     free = BlocksWorld(canonical=False)
     plan = ["unstack  A b", " ( Put-Down a )\n"]
     assert replay(free, TOWER, plan).solved
+    assert key(replay(free, TOWER, plan)) == ("(unstack a b)", "(put-down a)") == tuple(TOWER.data["solution"])
     assert not replay(WORLD, TOWER, plan).solved
     assert free.observe(free.start(TOWER)).legal is None
     for bad in ("(unstack a b", "(unstack (a) b)", "unstack a b c", "(())"):
@@ -382,6 +383,12 @@ def test_data_that_poses_nothing() -> None:
     for data in ({}, {"blocks": ["a"], "init": "(ontable a)", "goal": []}, {"blocks": [1], "init": [], "goal": []}):
         with pytest.raises(DataError, match="expected"):
             WORLD.start(Problem("p", data=data))
+
+
+@pytest.mark.parametrize("bad", [{"slack": -1}, {"partial": 1.0}, {"partial": -0.1}, {"partial": float("nan")}])
+def test_a_domain_that_cannot_be(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="expected slack"):
+        BlocksWorld(**bad)  # type: ignore[arg-type]
 
 
 def test_a_planner_that_meets_too_much_says_so() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from surpass.core import Observation, Problem, Status, Verdict
+from surpass.core import Observation, Problem, Status, Trajectory, Verdict
 from surpass.domains.puzzles.blocksworld_generate import Recipe, generate, make
 from surpass.domains.puzzles.blocksworld_plans import shortest
 from surpass.domains.puzzles.blocksworld_rules import Task, World, atom, check, legal, perform, show_all
 from surpass.domains.puzzles.splits import require
-from surpass.errors import DataError
+from surpass.errors import ConfigError, DataError
 
 VERSION = "blocksworld 1"  # changes whenever a rule changes
 SPENT = "no action is left and the goal does not hold"
@@ -53,8 +53,14 @@ class BlocksWorld:
     canonical: bool = True
     history: bool = True  # show the actions so far; without, the text is the world and the goal, and states merge
     slack: int | None = 2  # actions allowed beyond a shortest plan; None: no limit, also where none is known
-    partial: float = 0.0  # the return where actions ran out, times the share of goal atoms; Flow of Reasoning: 0.1
+    partial: float = 0.0  # the return where actions ran out, times the share of goal atoms that hold
     recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a slack or a partial return that cannot be."""
+        if (self.slack is not None and self.slack < 0) or not 0 <= self.partial < 1:
+            found = f"slack={self.slack}, partial={self.partial}"
+            raise ConfigError(f"BlocksWorld: expected slack >= 0 or None and partial from 0 to below 1, found {found}")
 
     def problems(self, split: str) -> Iterable[Problem]:
         """Yield the generated problems of a split. Raises DataError for an unknown one."""
@@ -114,6 +120,14 @@ def pose(asked: Task, *, limit: int = 200_000) -> Problem:
             f"expected a goal that can be reached from {show_all(asked.init)}, found {show_all(asked.goal)}"
         )
     return make(asked, plan)
+
+
+def key(trajectory: Trajectory) -> tuple[str, ...]:
+    """Return the plan of a play, every action in its one spelling: plans with other actions are other solutions.
+
+    For `evaluation.diversity`.
+    """
+    return tuple(map(_tidy, trajectory.actions))
 
 
 def task(problem: Problem) -> Task:

@@ -20,7 +20,7 @@ from surpass.domains.puzzles.splits import require, split_of
 from surpass.errors import DataError
 
 VERSION = "game24 1"  # changes whenever a rule changes
-LARGEST, MOST = 100, 6  # what may be given: whole numbers from 0 to 100, two to six of them
+LARGEST, MOST = 100, 5  # what may be given: whole numbers from 0 to 100, two to five of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,6 @@ class Game24:
     Canonical: every move has one spelling, the larger number first, negative numbers never appear, and
     `Observation.legal` is the exact set of accepted actions. Otherwise `legal` is None, and operands in either order,
     negative results, free spaces and a correct `(left: 4 4 10)` after the move are accepted too, for language models.
-    Solutions up to normal form are the same in both.
     """
 
     canonical: bool = True
@@ -60,19 +59,19 @@ class Game24:
         yield from _generate(split)
 
     def start(self, problem: Problem) -> State:
-        """Return the table of `data["numbers"]`. Raises DataError where they are not 2 to 6 numbers from 0 to 100."""
+        """Return the table of `data["numbers"]`. Raises DataError where they are not 2 to 5 numbers from 0 to 100."""
         given = ascending((number, 1) for number in _numbers(problem))
         return State(problem.key, given, (), given)
 
     def observe(self, state: State) -> Observation:
         """Return what is left, with the numbers given and the moves so far where `history` is set."""
-        key = f"left: {show_all(state.left)}\n"
+        bare = f"left: {show_all(state.left)}\n"
         done = "".join(f"{move}\n" for move in state.moves)
-        text = f"make 24 of: {show_all(state.given)}\nmoves:\n{done}{key}" if self.history else key
+        text = f"make 24 of: {show_all(state.given)}\nmoves:\n{done}{bare}" if self.history else bare
         legal = None
         if self.canonical:
             legal = () if state.status is not None else tuple(moves(state.left))
-        return Observation(text, legal, 0, key)
+        return Observation(text, legal, 0, bare)
 
     def step(self, state: State, action: str) -> State:
         """Return the table after a move, or a rejected state that says why it cannot be made."""
@@ -126,19 +125,20 @@ def pose(numbers: Sequence[int]) -> Problem:
 def key(trajectory: Trajectory) -> str:
     """Return the normal form of an accepted play: two plays with equal keys are the same solution.
 
-    For `evaluation.diversity`. Raises DataError for a play that makes no sense on its problem.
+    For `evaluation.diversity`. Raises DataError for a play that does not make 24 of its problem's numbers.
     """
-    table = left = ascending((number, 1) for number in _numbers(trajectory.problem))
+    numbers = sorted(_numbers(trajectory.problem))
+    left = ascending((number, 1) for number in numbers)
     plays: list[Move] = []
     for action in trajectory.actions:
         move = read(action, left)
         if isinstance(move, str):
-            raise DataError(f"{trajectory.problem.key}: {move}; only legal plays have a normal form")
+            raise DataError(f"{trajectory.problem.key}: {move}; only accepted plays are solutions")
         plays.append(move)
         left = play(left, move) or ()
-    if len(left) != 1:
-        raise DataError(f"{trajectory.problem.key}: expected one number at the end, found {show_all(left)}")
-    return normal([number for number, _ in table], plays)
+    if left != (TARGET,):
+        raise DataError(f"{trajectory.problem.key}: expected 24 at the end, found {show_all(left)}")
+    return normal(numbers, plays)
 
 
 def _numbers(problem: Problem) -> list[int]:
@@ -148,7 +148,9 @@ def _numbers(problem: Problem) -> list[int]:
 def _check(numbers: object, where: str) -> list[int]:
     whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n <= LARGEST for n in numbers)
     if not isinstance(numbers, list) or not whole or not 2 <= len(numbers) <= MOST:
-        raise DataError(f"expected {where} to be 2 to {MOST} whole numbers from 0 to {LARGEST}, found {numbers!r}")
+        raise DataError(
+            f"expected {where} to be 2 to {MOST} whole numbers from 0 to {LARGEST}, found {str(numbers)[:200]}"
+        )
     return numbers
 
 

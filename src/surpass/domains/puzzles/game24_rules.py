@@ -2,8 +2,8 @@
 
 A number is (numerator, denominator) in lowest terms with a positive denominator, written `8/3`, or `8` where the
 denominator is 1. Spaces part an operator from its numbers, so `8 / 3 = 8/3` reads in one way. Canonical moves write the
-larger number first and take the smaller from it: negative numbers never appear, and every solution with them has the
-same normal form as one without (`game24_solutions.py`).
+larger number first and take the smaller from it: negative numbers never appear, and every solution with them is
+one without them too (`game24_solutions.py`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Game of 24, what is known about it: the solvable instances, how hard they are, and when two solutions are the same.
 
-Normal form. A play is read as one expression; where equal numbers are on the table the oldest is meant (given before
-computed). Then sums within sums and products within products are flattened, `x - (y - z)` into `x + z - y`,
+Normal form. A play is read as one expression; where equal numbers are on the table the newest is meant: what was just
+made is what is used. Then sums within sums and products within products are flattened, `x - (y - z)` into `x + z - y`,
 `x / (y / z)` into `x * z / y`, signs are moved out of products, and terms and factors are sorted, larger first. So two
-plays are the same solution exactly if they differ by the order of independent moves, commutativity, associativity (of
-`-` and `/` as inverses too) and pairs of signs. `x * 1` and `x / 1` stay different, as do `2 + 2` and `2 * 2`.
+plays are the same solution exactly if what they mean differs by the order of independent moves, commutativity,
+associativity (of `-` and `/` as inverses too) and pairs of signs. `x * 1` and `x / 1` stay different, as do `2 + 2` and
+`2 * 2`. An expression that needs the older of two equal numbers may have no canonical play: 4 of the 4,070 that make 24
+of the solvable hands, such as (10 - 4) * (6 - 2), whose plays read as (10 + 2 - 6) * 4 or 6 * (10 - 4 - 2).
 
 Difficulty is the chance that uniformly random canonical moves make 24, exactly. Tree of Thoughts (arXiv 2305.10601)
 ranks instances by how often people solve them, which cannot be computed and is not here.
@@ -98,8 +100,6 @@ Signed = tuple[bool, Expression]  # whether it is negative, and its magnitude
 def normal(numbers: Iterable[int], plays: Sequence[Move]) -> str:
     """Return the normal form of what some legal moves make of some given numbers: the text of one expression.
 
-    >>> from surpass.domains.puzzles.game24_rules import read
-    >>> table = ((4, 1), (9, 1), (10, 1), (13, 1))
     >>> normal([4, 9, 10, 13], [Move("-", (10, 1), (13, 1), (-3, 1)), Move("+", (9, 1), (-3, 1), (6, 1)),
     ...                         Move("*", (4, 1), (6, 1), (24, 1))])
     '(10 + 9 - 13) * 4'
@@ -110,9 +110,9 @@ def normal(numbers: Iterable[int], plays: Sequence[Move]) -> str:
     for move in plays:
         operands: list[Signed] = []
         for wanted in (move.left, move.right):
-            index = [number for number, _ in table].index(wanted)  # the oldest first
+            index = [number for number, _ in table].index(wanted)
             operands.append(table.pop(index)[1])
-        table.append((move.result, _join(move.op, *operands)))
+        table.insert(0, (move.result, _join(move.op, *operands)))  # the newest first
     ((_, (negative, expression)),) = table
     return f"-({expression.text})" if negative else expression.text
 

@@ -71,8 +71,8 @@ class ProntoQA:
         asked = state.asked
         rules = "".join(f"{rule.text}\n" for rule in asked.rules)
         posed = f"rules:\n{rules}question: true or false? {asked.name} {asked.question.text}.\n"
-        key = posed + _list("known", asked.name, sorted(state.known))
-        text = key
+        bare = posed + _list("known", asked.name, sorted(state.known))
+        text = bare
         if self.history:
             done = "".join(f"{action}\n" for action in state.actions)
             text = posed + _list("facts", asked.name, asked.facts) + f"steps:\n{done}"
@@ -81,7 +81,7 @@ class ProntoQA:
         if self.canonical:
             rules_now = [] if state.status else [rule.text for rule in applicable(asked, state.known)]
             legal = () if state.status else (*rules_now, *ANSWERS)
-        return Observation(text, legal, 0, key)
+        return Observation(text, legal, 0, bare)
 
     def step(self, state: State, action: str) -> State:
         """Return what is known after a step, or a rejected state that says why it does not count."""
