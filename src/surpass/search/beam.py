@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Status, Trajectory, Verdict
-from surpass.search.expand import Node, expand, unsolved
+from surpass.search.expand import Node, check, expand, unsolved
 
 
 def beam(
@@ -33,6 +33,7 @@ def beam(
     short), UNKNOWN if the beam dropped nodes ("pruned"), the search met an unknown verdict or a loss, or its budget
     was spent ("budget"). `info` counts expansions, pruned, merged, unknown and lost nodes.
     """
+    check("beam", width=width, beam=beam, max_depth=max_depth, solutions=solutions)
     if verdict := domain.verify(state):
         yield Trajectory(problem, (), verdict, {"end": "verdict"})
         return

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Status, Trajectory, Verdict, score
 from surpass.errors import ConfigError
-from surpass.search.expand import Node, expand, unsolved
+from surpass.search.expand import Node, check, expand, unsolved
 from surpass.search.frontier import Frontier
 
 
@@ -42,6 +42,14 @@ def best_first(  # noqa: PLR0913 - every limit is one that experiments compare
     equally likely ones, n being the length of its row. `nodes_per_ask` trades a strict order for larger batches. With
     `critic` above 0 the policy is asked for the value of every new open node.
     """
+    check(
+        "best_first",
+        width=width,
+        expansions=expansions,
+        nodes_per_ask=nodes_per_ask,
+        max_depth=max_depth,
+        solutions=solutions,
+    )
     if verdict := domain.verify(state):
         yield Trajectory(problem, (), verdict, {"end": "verdict"})
         return

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from surpass.core import BudgetSpent, Conversation, Domain, Problem, Proposal, State, Status, Step, Trajectory, propose
-from surpass.search.expand import Node, children, distinct, unsolved
+from surpass.search.expand import Node, check, children, distinct, unsolved
 
 Cell = Callable[[Sequence[Step]], Hashable]
 
@@ -45,6 +45,14 @@ def diverse(  # noqa: PLR0913 - every limit is one that experiments compare
     them, have all been tried, or when a policy repeats itself twice. Where nothing is found it yields one trajectory
     without steps, as `best_first` does. `info` counts expansions, cells, unknown and lost nodes.
     """
+    check(
+        "diverse",
+        width=width,
+        expansions=expansions,
+        nodes_per_ask=nodes_per_ask,
+        max_depth=max_depth,
+        solutions=solutions,
+    )
     if verdict := domain.verify(state):
         yield Trajectory(problem, (), verdict, {"end": "verdict"})
         return

@@ -1,4 +1,4 @@
-"""What searches over a tree of states share: a node, its children, and the record of a search that found nothing."""
+"""What searches over states share: nodes and their children, and the record of a search that found nothing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from surpass.core import (
     apply,
     propose,
 )
+from surpass.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ def distinct(row: Sequence[Proposal]) -> list[tuple[Proposal, float]]:
         if proposal.action not in kept or logp > kept[proposal.action][1]:
             kept[proposal.action] = (proposal, logp)
     return list(kept.values())
+
+
+def check(name: str, **counts: int) -> None:
+    """Raise ConfigError for an option that must count at least one and does not."""
+    wrong = [f"{option}={count}" for option, count in counts.items() if count < 1]
+    if wrong:
+        raise ConfigError(f"{name}: expected counts of at least 1, found {', '.join(wrong)}")
 
 
 def unsolved(name: str, problem: Problem, end: str, counts: Mapping[str, int], *, unsure: bool) -> Trajectory:

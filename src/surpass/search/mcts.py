@@ -32,7 +32,7 @@ from surpass.core import (
 )
 from surpass.rollouts.seeds import derive_seed
 from surpass.search.evaluate import Evaluate, by_rollouts
-from surpass.search.expand import unsolved
+from surpass.search.expand import check, unsolved
 from surpass.search.tree import Path, Spot, back_up, best_line, reaches, refresh, select, visits, widen
 
 
@@ -74,6 +74,7 @@ def mcts(  # noqa: PLR0913 - every limit is one that experiments compare
     counts of simulations, merged, unknown and lost nodes; without a proof also "value", the mean returns of the root,
     and "settled". Nodes with equal keys are one. A child that is unknown or lost is not visited again.
     """
+    check("mcts", simulations=simulations, leaves=leaves, max_depth=max_depth, solutions=solutions)
     if verdict := domain.verify(state):
         yield Trajectory(problem, (), verdict, {"end": "verdict"})
         return

@@ -32,6 +32,7 @@ from surpass.core import (
     apply,
     propose,
 )
+from surpass.search.expand import check
 
 Split = Callable[[str], Sequence[str]]  # a script into its actions
 Show = Callable[[Observation, str, str], Observation]  # what to show after (observation, action, evidence) of an error
@@ -70,6 +71,7 @@ def whole(  # noqa: PLR0913 - every limit is one that experiments compare
     Lines of a longer script carry neither tokens nor a log-probability, and nor does what was written with an error in
     sight: they were not sampled from the observation that is recorded.
     """
+    check("whole", n=n, rounds=rounds, max_depth=max_depth)
     if verdict := domain.verify(state):
         for _ in range(n):
             yield Trajectory(problem, (), verdict, {"end": "verdict"})
