@@ -247,11 +247,35 @@ def test_sharpness_anneals_the_reward_and_nothing_else(tmp_path: Path) -> None:
     assert not torch.allclose(found["ramp"][0], found["beta"][0])
 
 
+@pytest.mark.parametrize("total", ["sampled_tokens", "gradient_tokens", "verifier_steps"])
+def test_a_run_ends_with_the_step_that_reaches_a_cap(tmp_path: Path, total: str) -> None:
+    """It is the beginning of the run without a cap, and stays ended when it is resumed."""
+    train(CONFIG, searching(), Run.create(tmp_path / "whole", {}))
+    rows = Run.open(tmp_path / "whole").metrics()
+    assert rows[1][total] < rows[2][total] < rows[-1][total]
+    folder = Run.create(tmp_path / "capped", {})
+    capped = replace(CONFIG, **{f"most_{total}": rows[1][total] + 1})  # type: ignore[arg-type]
+    row = train(capped, searching(), folder)
+    assert (row["step"], row[total], row["loss"]) == (3, rows[2][total], rows[2]["loss"])
+    assert train(replace(capped, steps=100), searching(), folder) == row == folder.summary()
+    assert len(folder.metrics()) == 3
+
+
+def test_a_run_ends_when_its_seconds_are_spent(tmp_path: Path) -> None:
+    assert train(replace(CONFIG, most_seconds=1e-9), searching(), Run.create(tmp_path / "run", {}))["step"] == 1
+
+
 def test_learning_rate() -> None:
     config = TrainConfig(steps=10, warmup=3)
     assert [warmth(config, step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     cosine = replace(config, schedule="cosine", warmup=0)
     assert [warmth(cosine, step) for step in (0, 5, 10)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("cap", [0, -1, float("nan")])
+def test_a_cap_that_cannot_be_is_named(tmp_path: Path, cap: float) -> None:
+    with pytest.raises(ConfigError, match="most_verifier_steps > 0"):
+        train(replace(CONFIG, most_verifier_steps=cap), searching(), Run.create(tmp_path / "run", {}))
 
 
 def test_parts_that_do_not_fit_are_named(tmp_path: Path) -> None:

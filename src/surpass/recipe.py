@@ -55,6 +55,10 @@ class TrainConfig:
     checkpoint_every: int = 1  # steps; also the most that a resumed run repeats
     evaluate_every: int = 100  # steps
     patience: int = 10  # steps in a row without a finite loss and gradient before ModelError
+    most_sampled_tokens: float = math.inf  # ends the run after the step that reaches it, as `steps` would; so do:
+    most_gradient_tokens: float = math.inf
+    most_verifier_steps: float = math.inf
+    most_seconds: float = math.inf  # of searching and learning; the result then depends on the machine
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,13 @@ def warmth(config: TrainConfig, step: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup))
 
 
+def spent(config: TrainConfig, row: Metrics) -> str:
+    """Return the total that has reached its cap by this line of the metrics; empty while none has."""
+    totals = {name: row[name] for name in ("sampled_tokens", "gradient_tokens", "verifier_steps")}
+    totals["seconds"] = row["search_seconds"] + row["learn_seconds"]
+    return next((name for name, total in totals.items() if total >= asdict(config)[f"most_{name}"]), "")
+
+
 def explored(config: TrainConfig, parts: Parts[State]) -> Exploration:
     """Return the exploration of a run: the part, or what the numbers say."""
     numbers = (config.temper_probability, config.temper_low, config.temper_high)
@@ -114,6 +125,9 @@ def check(config: TrainConfig, parts: Parts[State]) -> None:
     for name in (*counts, "checkpoint_every", "evaluate_every", "patience"):
         if asdict(config)[name] < 1:
             raise ConfigError(f"train: expected {name} >= 1, found {asdict(config)[name]}")
+    for name, most in asdict(config).items():
+        if name.startswith("most_") and not most > 0:
+            raise ConfigError(f"train: expected {name} > 0, found {most}: inf sets no cap")
 
 
 def checkpoint(config: TrainConfig, parts: Parts[State], optimiser: Optimizer, row: Metrics) -> dict[str, Any]:
@@ -133,10 +147,11 @@ def restore(state: Mapping[str, Any], config: TrainConfig, parts: Parts[State], 
 
     Raises ConfigError where numbers (other than `steps`) or parts are not those of the checkpoint.
     """
+    stored = asdict(TrainConfig()) | state["config"]  # what an older version did not know had its default
     changed = [
-        f"{name} was {state['config'].get(name)}, is {value}"
+        f"{name} was {stored[name]}, is {value}"
         for name, value in asdict(config).items()
-        if name != "steps" and state["config"].get(name) != value
+        if name != "steps" and stored[name] != value
     ]
     heads, known = parts.heads.modules(), state.get("heads", {})
     if set(known) != set(heads):

@@ -27,7 +27,7 @@ from torch import nn
 from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
-from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, explored, restore, sharpened, warmth
+from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, explored, restore, sharpened, spent, warmth
 from surpass.rollouts.runner import derive_seed, run
 from surpass.store import Run
 
@@ -46,8 +46,9 @@ SKIPPED = ("skipped_without_data", "skipped_not_finite", "not_finite_in_a_row")
 def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     """Train `parts.policy` in place, record in `folder`, and return the last line of its metrics.
 
-    A folder with a checkpoint is resumed; only `config.steps` may differ then. Raises ConfigError for parts that do not
-    fit together, ModelError after `patience` steps in a row that are not finite, and what the parts raise.
+    It ends after `config.steps` steps, or after the one with which a total reaches its cap (`most_...`). A folder with
+    a checkpoint is resumed; only `config.steps` may differ then. Raises ConfigError for parts that do not fit together,
+    ModelError after `patience` steps in a row that are not finite, and what the parts raise.
     """
     check(config, parts)
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
@@ -66,6 +67,8 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=silent) as progress:
         task = progress.add_task("train", total=config.steps, completed=int(row["step"]))
         for step in range(int(row["step"]), config.steps):
+            if spent(config, row):  # a resumed run that had ended
+                break
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * warmth(config, step)
             row = {name: row.get(name, 0.0) for name in (*TOTALS, *SKIPPED)} | {"step": step + 1}
@@ -78,7 +81,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
             row["learn_seconds"] += time.monotonic() - acted
             row |= {} if parts.replay is None else parts.replay.settle(step + 1)
             row |= {} if parts.curriculum is None else parts.curriculum.metrics()
-            last = step + 1 == config.steps
+            last = step + 1 == config.steps or spent(config, row) != ""
             if parts.evaluate is not None and (last or (step + 1) % config.evaluate_every == 0):
                 row |= {f"eval/{name}": value for name, value in parts.evaluate(step + 1).items()}
             folder.log(row)
