@@ -9,12 +9,12 @@ WORKERS ?= 2
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup prover prove check test format clean
+.PHONY: help setup engine prover prove check test format clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-setup: $(BIN)/.installed prover  ## virtual environment, pinned packages, and Rocq where it may be installed
+setup: $(BIN)/.installed engine prover  ## virtual environment, pinned packages, Stockfish and Rocq where they may be installed
 
 prove: setup  ## the main job on Rocq's library: extract, train, search, check, report
 	@$(BIN)/surpass run proof_flow --preset small
@@ -55,6 +55,16 @@ $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "setup: installing the Python packages into $(VENV) (1.5 GB, one to five minutes) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# where Debian puts engines; not in every PATH
+GAMES ?= /usr/games
+
+engine:
+	@if PATH="$$PATH:$(GAMES)" command -v stockfish >/dev/null; then echo "setup: stockfish is there"; \
+	elif $(CAN_APT); then { $(call apt_install,stockfish); } && echo "setup: stockfish is there" \
+		|| echo "setup: apt-get could not install stockfish (message above); chess experts random and greedy work"; \
+	else echo "setup: no Stockfish: 'apt-get install stockfish' needs root. Without it chess experts of the kinds random and" \
+		"greedy work; matches with an engine and the tests marked stockfish do not."; fi
 
 prover:
 	@if command -v coqidetop.opt >/dev/null; then echo "setup: done; $$(coqc --version | head -n 1)"; \

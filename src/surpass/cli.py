@@ -416,6 +416,18 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
     "bench": Command("bench NAME", "measure speed and memory against a baseline in the same run", bench),
+    "chess download": Command(
+        "chess download 2013-01",
+        "fetch a month of Lichess games; needs the internet",
+        "surpass.domains.chess.download:DownloadOptions",
+        "surpass.domains.chess.download:main",
+    ),
+    "chess pack": Command(
+        "chess pack FILES --out DIR",
+        "turn game sets (PGN, zst, CSV, parquet) into tokens",
+        "surpass.domains.chess.pack:PackOptions",
+        "surpass.domains.chess.pack:main",
+    ),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

@@ -1,4 +1,4 @@
-"""What this machine offers: versions, provers, cores, limits, disk, GPU, extras; what is missing and how to get it.
+"""What this machine offers: versions, provers, engines, cores, disk, GPU, extras; what is missing and how to get it.
 
 `examine` only looks. It installs nothing, writes nothing, reaches no network, and starts no process longer than a
 prover takes to print its version. Packages are named by their metadata; torch alone is imported, to ask for a GPU.
@@ -45,6 +45,7 @@ EXTRAS = {
 ROCQ_LIBRARIES = {"Hammer": "libcoq-hammer", "mathcomp": "libcoq-mathcomp"}
 TESTED_ROCQ = "8.16.1"
 HAMMER_PROVERS = {"eprover": "eprover", "z3": "z3", "cvc4": "cvc4"}
+GAMES = "/usr/games"  # where Debian puts engines; not in the PATH of every user
 WORKER_MEMORY = 2**31  # bytes to leave for each prover process when suggesting a number of workers
 GIB = 2**30
 
@@ -64,7 +65,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return every finding, section by section."""
-    return [*_versions(), *_provers(), *_machine(), *_limits(), *_extras()]
+    return [*_versions(), *_provers(), *_engines(), *_machine(), *_limits(), *_extras()]
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
@@ -122,6 +123,12 @@ def _provers() -> Iterator[Finding]:
 def _program(name: str, remedy: str) -> Finding:
     path = shutil.which(name)
     return Finding("provers", name, "ok" if path else "optional", path or "not in PATH", "" if path else remedy)
+
+
+def _engines() -> Iterator[Finding]:
+    path = shutil.which("stockfish", path=f"{os.environ.get('PATH', '')}:{GAMES}")
+    remedy = "" if path else "apt-get install stockfish; chess experts of the kinds random and greedy do without"
+    yield Finding("engines", "stockfish", "ok" if path else "optional", path or f"not in PATH or {GAMES}", remedy)
 
 
 def _machine() -> Iterator[Finding]:

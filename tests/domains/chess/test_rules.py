@@ -10,7 +10,8 @@ import pytest
 
 from surpass.core import Status, replay
 from surpass.domains.chess.domain import SPLITS, Chess, State, pose
-from surpass.domains.chess.rules import RETURNS, board_of, ending, identity, legal, place, sans
+from surpass.domains.chess.rules import RETURNS, board_of, ending, identity, legal, named, place, sans
+from surpass.domains.chess.tokens import geometric_moves
 from surpass.errors import ConfigError, DataError
 
 # Counts of the Chess Programming Wiki, "Perft Results", positions 1 to 6.
@@ -171,14 +172,21 @@ def test_openings_are_divided_among_the_splits() -> None:
 
 def test_identity_is_equal_exactly_where_the_place_is() -> None:
     names: dict[object, str] = {}
-    for seed in range(30):
+    for seed in range(15):
         rng, board = random.Random(seed), chess.Board(SEEN if seed % 3 == 0 else chess.STARTING_FEN)
         for _ in range(60):
             if ending(board, repeated=False):
                 break
             board.push(rng.choice(list(board.legal_moves)))
             assert names.setdefault(identity(board), place(board)) == place(board)
-    assert len(set(names.values())) == len(names) > 500
+    assert len(set(names.values())) == len(names) > 250
+
+
+def test_a_name_is_a_legal_move_exactly_where_the_list_has_it() -> None:
+    names = {*geometric_moves(), "0000", "e1h1", "e8a8", "", "e2e4 ", "e7e8k", "a1a1", "P@e4"}
+    for fen, _, _ in PERFT:
+        board = board_of(fen)
+        assert {name: move for name in names if (move := named(board, name))} == legal(board)
 
 
 def test_sans_name_the_illegal_move() -> None:

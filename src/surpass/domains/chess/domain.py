@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import chess
 
 from surpass.core import Observation, Problem, Status, Verdict
-from surpass.domains.chess.rules import RETURNS, board_of, ending, legal, place
+from surpass.domains.chess.rules import RETURNS, board_of, ending, legal, named, place
 from surpass.domains.chess.transcript import prompt
 from surpass.errors import ConfigError, DataError
 from surpass.rollouts.seeds import derive_seed
@@ -123,7 +123,7 @@ class Chess:
         if state.end:
             return _refused(state, moves, f"the game was over ({state.end}) before {action[:20]!r}")
         board = chess.Board(state.position)
-        move = legal(board).get(action)
+        move = named(board, action)
         if move is None:
             return _refused(state, moves, f"{action[:20]!r} is no legal move in {state.position}")
         if self.notation == "san":

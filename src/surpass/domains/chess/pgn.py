@@ -13,6 +13,7 @@ from textwrap import wrap
 
 RESULTS = frozenset({"1-0", "0-1", "1/2-1/2", "*"})
 ROSTER = ("Event", "Site", "Date", "Round", "White", "Black", "Result")  # the seven tags that come first
+LONGEST = 1 << 20  # characters of a movetext: the longest game there can be, of 5898 moves, takes a tenth
 
 _TAG = re.compile(r'\s*\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]\s*')
 _COMMENT = re.compile(r"\{[^}]*\}")
@@ -22,20 +23,27 @@ _NUMBER = re.compile(r"(?<!\S)\d+\.+|\$\d+")
 
 
 def scan(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield the tags and the movetext of each game. A tag line ends a movetext, unless a comment is open."""
+    """Yield the tags and the movetext of each game.
+
+    A tag line ends a movetext. Within an open comment only an Event does, so that a comment never closed costs one game
+    and not the rest of the file. Of a movetext beyond a million characters no more is kept than `words` needs to refuse
+    it.
+    """
     tags: dict[str, str] = {}
     text: list[str] = []
-    depth = 0  # of braces: PGN does not nest them, so 0 or 1
+    size, commented = 0, False
     for line in lines:
-        if not depth and line.lstrip().startswith("[") and (match := _TAG.fullmatch(line)):
+        begins = line.startswith('[Event "') if commented else line.lstrip().startswith("[")
+        if begins and (match := _TAG.fullmatch(line)):
             if text:
                 yield tags, "\n".join(text)
-                tags, text = {}, []
+                tags, text, size, commented = {}, [], 0, False
             tags[match[1]] = re.sub(r"\\(.)", r"\1", match[2])
-        elif line.strip():
-            text.append(line.strip("\r\n"))
+        elif line.strip() and size <= LONGEST:
+            size += len(line) + 1
+            text.append(line.strip("\r\n") if size <= LONGEST else "{ too long")
             if not line.startswith("%"):
-                depth = int(line.rfind("{") > line.rfind("}") or (depth and "}" not in line))
+                commented = line.rfind("{") > line.rfind("}") or (commented and "}" not in line)
     if tags or text:
         yield tags, "\n".join(text)
 

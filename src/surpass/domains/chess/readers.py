@@ -38,6 +38,7 @@ COLUMNS = {  # PGN's name -> columns that hold it, without case and underscores
 }
 _WINNERS = {"white": "1-0", "black": "0-1", "draw": "1/2-1/2"}
 _BLOCK = 1 << 20  # bytes read at a time
+_LINE = 1 << 24  # bytes of a line, at most
 _ROWS = 4096  # of a parquet file held at a time
 
 
@@ -153,6 +154,8 @@ def _lines(path: Path) -> Iterator[str]:
     rest = b""
     for block in _blocks(path):
         *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > _LINE:
+            raise DataError(f"{path} has a line of more than {_LINE:,} bytes: no game set; what stands before was read")
         for line in lines:
             yield line.decode("utf-8", "replace").rstrip("\r")
     if rest:

@@ -46,6 +46,15 @@ def legal(board: chess.Board) -> dict[str, chess.Move]:
     return dict(sorted((move.uci(), move) for move in board.legal_moves))
 
 
+def named(board: chess.Board, uci: str) -> chess.Move | None:
+    """Return the legal move of this UCI name, None where there is none: `legal(board).get(uci)`, ten times faster."""
+    try:
+        move = board.parse_uci(uci)
+    except ValueError:
+        return None
+    return move if move and move.uci() == uci else None  # python-chess also takes the null move, and e1h1 for castling
+
+
 def place(board: chess.Board) -> str:
     """Return the first four fields of the FEN: positions are the same for repetition exactly where these are.
 
@@ -87,7 +96,7 @@ def sans(moves: Iterable[str], fen: str = "") -> Iterator[str]:
     """
     board = board_of(fen)
     for number, uci in enumerate(moves):
-        move = legal(board).get(uci)
+        move = named(board, uci)
         if move is None:
             raise DataError(f"expected a legal move in UCI as move {number + 1}, found {uci[:20]!r} in {board.fen()}")
         yield board.san_and_push(move)

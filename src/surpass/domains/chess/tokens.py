@@ -21,7 +21,7 @@ from functools import cached_property
 from math import ceil
 from typing import Protocol
 
-from surpass.domains.chess.transcript import numbered, unnumbered
+from surpass.domains.chess.transcript import SAN, numbered, unnumbered
 from surpass.errors import DataError
 
 CHARACTERS = " #+-.0123456789;=BKNOQRabcdefghx"
@@ -90,6 +90,8 @@ class Characters:
         return 11 if self.strength else 1
 
     def encode(self, play: Play) -> list[int]:
+        if odd := [move for move in play.moves if not SAN.fullmatch(move)]:
+            raise DataError(f"expected moves in SAN such as e4 or Nxf3+, found {odd[0][:20]!r}")
         bins = (f"{strength or 0:04}" for strength in map(binned, play.strengths))
         head = "-".join(bins) + " " if self.strength else ""
         tail = next(word for word, result in _WORDS.items() if result == _checked(play.result)) if self.results else ""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from surpass.errors import DataError
 
+SAN = re.compile(r"(?:O-O(?:-O)?|[KQRBN]?[a-h]?[1-8]?x?[a-h][1-8](?:=[QRBN])?)[+#]?")  # whether or not it is legal
 _NUMBER = re.compile(r"(\d+)(\.\.\.|\.)(.*)", re.DOTALL)
 
 
@@ -44,6 +45,6 @@ def unnumbered(text: str, *, first: int = 0) -> tuple[str, ...]:
     """
     words = text.split(" ") if text else []
     sans = tuple(match[3] if (match := _NUMBER.fullmatch(word)) else word for word in words)
-    if numbered(sans, first=first) != text or not all(sans):
+    if numbered(sans, first=first) != text or not all(map(SAN.fullmatch, sans)):
         raise DataError(f"expected a transcript such as '1.e4 e5 2.Nf3', found {text[:80]!r}")
     return sans
