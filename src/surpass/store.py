@@ -28,6 +28,8 @@ from surpass.errors import DataError
 
 log = logging.getLogger(__name__)
 RECORDS = ("trajectories.jsonl", "metrics.jsonl")
+# `default=dict` admits mappings that are not dicts; ASCII keeps lone surrogates and odd line ends out of the file
+LINE = json.JSONEncoder(default=dict, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +209,7 @@ def trajectory_from_json(row: Mapping[str, Any]) -> Trajectory:
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    # `default=dict` admits mappings that are not dicts; ASCII keeps lone surrogates and odd line ends out of the file
-    text = "".join(json.dumps(row, default=dict, separators=(",", ":")) + "\n" for row in rows)
+    text = "".join(LINE.encode(row) + "\n" for row in rows)
     with path.open("ab") as file:
         file.write(text.encode("ascii"))
 
