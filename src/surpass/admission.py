@@ -45,9 +45,6 @@ class Admission:
         self._known: dict[str, Verdict] = {}  # every answer so far, by identity
         self._seconds = 0.0
 
-    def __len__(self) -> int:
-        return len(self.memory)
-
     def add(self, trajectory: Trajectory, log_reward: float) -> None:
         """Offer a trajectory: an accepted one waits unless its fresh verdict is known, any other passes at once."""
         if not trajectory.solved:

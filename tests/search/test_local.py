@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +16,12 @@ from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import ConfigError
 from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.models.tabular import Tabular
+from surpass.objectives.balance import log_variance
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.search.local import _log_q, greedy, local_search, log_return, metropolis
 from surpass.search.play import Play
+from surpass.store import Run
+from surpass.train import Parts, TrainConfig, train
 from tests.automata import ACTIONS, forest
 
 DEPTH = 6
@@ -164,8 +168,8 @@ def test_ends() -> None:
     over = Automaton({}, frozenset({"a"}), {"train": ("a",)})
     (done,) = run(local_search, over.problems("train"), over, Uniform(ACTIONS))
     assert done.solved
-    for wrong in ({"chains": 0}, {"rounds": -1}, {"back": 0}):
-        with pytest.raises(ConfigError, match="expected chains >= 1"):
+    for wrong in ({"chains": 0}, {"rounds": -1}, {"back": 0}, {"max_steps": 0}):
+        with pytest.raises(ConfigError, match="expected chains, back"):
             list(run(partial(local_search, **wrong), [problem], domain, Uniform(ACTIONS)))  # type: ignore[arg-type]
 
 
@@ -180,3 +184,32 @@ def test_other_seeds_other_coins_equal_seeds_equal_ones() -> None:
 def test_the_usual_reward_is_the_return() -> None:
     solved, failed = (next(leaf for leaf in SPACE if leaf.solved == wanted) for wanted in (True, False))
     assert (log_return(solved), log_return(failed), log_return(failed, floor=-3.0)) == (0.0, -10.0, -3.0)
+
+
+def test_training_learns_from_all_that_a_local_search_played(tmp_path: Path) -> None:
+    learner = Tabular(rows=256, width=8).double()
+    parts = Parts(
+        learner,
+        [PROBLEM],
+        partial(log_variance, beta=1.0),
+        lambda plays: torch.tensor([log_reward(one) for one in plays], dtype=torch.float64),
+        domain=Kernel(),
+        search=partial(local_search, chains=4, rounds=3, max_steps=DEPTH, log_reward=log_reward),
+        reference=learner.frozen_copy(),
+    )
+    run_folder = Run.create(tmp_path / "run", {})
+    first = exact_distance(learner)
+    last = train(TrainConfig(steps=30, learning_rate=0.2, schedule="cosine", clip=10.0), parts, run_folder)
+    assert exact_distance(learner) < 0.5 * first
+    plays = list(run_folder.trajectories())
+    assert len(plays) == 30 * 4 * 4
+    assert last["sampled_tokens"] < sum(len(one.steps) for one in plays)  # prefixes that stayed were paid for once
+
+
+def exact_distance(learner: Tabular) -> float:
+    """Total variation to the relative target of a uniform reference."""
+    with torch.no_grad():
+        uniform = Tabular(rows=256, width=8).double().logp(SPACE).sum(1)
+        logp = learner.logp(SPACE).sum(1)
+    rewards = torch.tensor([log_reward(leaf) for leaf in SPACE], dtype=torch.float64)
+    return distance(logp.exp(), (uniform + rewards).softmax(0))

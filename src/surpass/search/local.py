@@ -70,9 +70,9 @@ def local_search(  # noqa: PLR0913 - every number is one that experiments compar
     A search is not told the seed of its run. Its coins come from `seed`, the problem and all that was played before,
     so equal histories meet equal coins; give another `seed` where that may matter.
     """
-    if chains < 1 or rounds < 0 or (back is not None and back < 1):
-        found = f"chains={chains}, rounds={rounds}, back={back}"
-        raise ConfigError(f"local_search: expected chains >= 1, rounds >= 0 and back >= 1 or None, found {found}")
+    if min(chains, rounds + 1, max_steps, 1 if back is None else back) < 1:
+        found = f"chains={chains}, rounds={rounds}, back={back}, max_steps={max_steps}"
+        raise ConfigError(f"local_search: expected chains, back and max_steps >= 1 and rounds >= 0, found {found}")
     root = Play((state,))
     if verdict := domain.verify(state):
         yield Trajectory(problem, (), verdict, {"end": "verdict"})
