@@ -21,7 +21,11 @@ from surpass.domains import DOMAINS
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(surpass.__path__, "surpass."))
-EXTRAS = {"surpass.integrations.trl": "trl"}  # modules that need a library which an installation may lack
+EXTRAS = {
+    "surpass.integrations.trl": "trl",
+    "surpass.domains.economy.kernel": "numba",
+    "surpass.domains.economy.parallel": "pettingzoo",
+}  # modules that need a library which an installation may lack
 
 
 def blocks(path: Path, language: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 DOMAINS: dict[str, str] = {
     "blocksworld": "surpass.domains.puzzles.blocksworld:BlocksWorld",
     "chess": "surpass.domains.chess.domain:Chess",
+    "economy": "surpass.domains.economy.domain:Policymaking",
     "game24": "surpass.domains.puzzles.game24:Game24",
     "kernel": "surpass.domains.proofs.kernel.domain:Kernel",
     "prontoqa": "surpass.domains.puzzles.prontoqa:ProntoQA",
