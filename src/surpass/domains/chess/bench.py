@@ -1,0 +1,135 @@
+"""How many moves a second a model plays: hundreds of games with a cache, against one by one without, in the same run.
+
+The model is untrained, its games are whole ones from random openings (up to `plies`), played against itself among the
+legal moves: what is measured is reading transcripts, choosing and the rules together, as a match has it. Rows:
+
+    cached         all games at once, each reading what is new
+    batched        fewer games at once, each reading its transcript from the beginning at every move
+    one by one     one game, likewise: what the evaluation of a small study often does
+
+The rows take turns, `rounds` times, and medians are shown; a ratio is that of the same round, by the clock. Both kinds
+play the same moves from the same openings and seeds (tested), so they play games of the same lengths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.table import Table
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surpass.domains.chess.arena import Pairing, Player, play
+from surpass.domains.chess.model_player import Choice, ModelPlayer
+from surpass.domains.chess.openings import Opening, random_openings
+from surpass.domains.chess.tokens import Moves
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to measure."""
+
+    games: int = 256  # at once, with the cache
+    batched_games: int = 16  # at once, without it
+    single_games: int = 2  # one after the other
+    plies: int = 160  # of a game at most, the opening counted
+    width: int = 160  # of the model: with 6 layers some 2 M parameters
+    layers: int = 6
+    rounds: int = 3
+    device: str = "cpu"
+    json: Path | None = None  # where to write the numbers, too
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to play; medians over rounds."""
+
+    games: int
+    moves: int  # of one round
+    per_second: float
+    ratio: float  # to one by one, in the same round
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured."""
+
+    parameters: int
+    device: str
+    threads: int
+    load: float
+    rows: Mapping[str, Row]
+    ratio_to_one_by_one: float
+
+    def table(self) -> Table:
+        """Return the rows as a table to print."""
+        caption = f"{self.parameters / 1e6:.1f} M parameters on {self.device}, {self.threads} threads, load {self.load}"
+        table = Table(title="Moves a second", caption=caption)
+        for column in ("", "games at once", "moves", "moves/s", "ratio to one by one"):
+            table.add_column(column, justify="left" if not column else "right")
+        for name, row in self.rows.items():
+            table.add_row(name, str(row.games), str(row.moves), f"{row.per_second:.0f}", f"{row.ratio:.1f}")
+        return table
+
+
+def main(config: BenchConfig) -> Report:
+    """Measure everything and return it."""
+    vocabulary = Moves()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary.size,
+                hidden_size=config.width,
+                intermediate_size=3 * config.width,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.width // 40,
+                max_position_embeddings=config.plies + 1,
+                tie_word_embeddings=True,
+            )
+        )
+    nn.Module.to(network, config.device)
+    choice = Choice(legal_only=True)
+    openings = random_openings(config.games // 2 + 1)
+    kinds = {  # name -> (cached, games, games at once)
+        "cached": (True, config.games, config.games),
+        "batched": (False, config.batched_games, config.batched_games),
+        "one by one": (False, config.single_games, 1),
+    }
+    rounds = list[dict[str, tuple[int, float]]]()
+    for _ in range(config.rounds):
+        found = {}
+        for name, (cached, games, live) in kinds.items():
+            policy = ModelPlayer(network, vocabulary, choice, cached=cached)
+            found[name] = _measure(policy, openings, games=games, live=live, plies=config.plies)
+        rounds.append(found)
+    rows = {}
+    for name, (_, _, live) in kinds.items():
+        rates = [one[name][1] for one in rounds]
+        ratios = [one[name][1] / one["one by one"][1] for one in rounds]
+        rows[name] = Row(live, rounds[0][name][0], round(median(rates), 2), round(median(ratios), 2))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    load, ratio = round(os.getloadavg()[0], 1), rows["cached"].ratio
+    report = Report(parameters, config.device, torch.get_num_threads(), load, rows, ratio)
+    if config.json is not None:
+        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _measure(
+    policy: ModelPlayer, openings: Sequence[Opening], *, games: int, live: int, plies: int
+) -> tuple[int, float]:
+    """Return how many moves were played, and how many a second."""
+    pairings = [Pairing(number + 1, 0, 0, openings[number // 2], str(number // 2)) for number in range(games)]
+    began = time.perf_counter()
+    moves = sum(
+        one.plies for one in play(pairings, [Player("model", policy, wants_legal=True)], live=live, max_plies=plies)
+    )
+    return moves, moves / (time.perf_counter() - began)

@@ -1,0 +1,237 @@
+"""Models as players: the cache changes no answer, draws follow the distribution, and what is illegal stays illegal."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import chess
+import pytest
+import torch
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from surpass.core import Observation
+from surpass.domains.chess.arena import Pairing, Played, Player, play
+from surpass.domains.chess.character_player import CharacterPlayer
+from surpass.domains.chess.memory import Memory
+from surpass.domains.chess.model_player import Choice, ModelPlayer, draw, window
+from surpass.domains.chess.openings import random_openings
+from surpass.domains.chess.rules import legal
+from surpass.domains.chess.tokens import Characters, Moves, Play
+from surpass.domains.chess.transcript import prompt
+from surpass.errors import ConfigError, ModelError
+from tests.domains.chess.tiny import CHARACTERS, MOVES, network
+
+LEGAL = Choice(legal_only=True)
+OPENINGS = random_openings(6, plies=4, seed=1)
+
+
+def seen(*moves: str, fen: str = "") -> Observation:
+    board = chess.Board(fen) if fen else chess.Board()
+    for move in moves:
+        board.push_uci(move)
+    text = " ".join(moves)
+    return Observation(f"[FEN {fen}]\n{text}" if fen else text, tuple(legal(board)), int(not board.turn))
+
+
+def games(players: Sequence[Player], number: int, *, live: int = 64, plies: int = 24) -> list[Played]:
+    last = len(players) - 1
+    pairings = [
+        Pairing(n + 1, *((0, last) if n % 2 else (last, 0)), OPENINGS[n // 2 % 6], str(n // 2)) for n in range(number)
+    ]
+    return sorted(play(pairings, players, live=live, max_plies=plies), key=lambda one: one.pairing.round)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_memory_changes_no_logits(kind: str) -> None:
+    model, rng = network(50, kind=kind, positions=64), torch.Generator().manual_seed(1)
+    memory = Memory(model)
+    rows = [torch.randint(0, 50, (size,), generator=rng).tolist() for size in (1, 3, 7, 7, 12)]
+    for step in range(14):
+        if step == 5:
+            rows = [*rows[1:3], *rows[4:], [1, 2], rows[3][:2]]  # games end, others begin, one goes back
+        if step == 8:
+            rows.append([*rows[0][:-1], 9])  # two games that part ways
+        prompts = [tuple(row) for row in rows]
+        found = memory.read(prompts if step % 3 else prompts[:2] * 2, all_of_them=step % 4 != 1)
+        for prompt_, logits in zip(prompts if step % 3 else prompts[:2] * 2, found, strict=True):
+            with torch.no_grad():
+                expected = model(torch.tensor([prompt_])).logits[0, -1]
+            assert torch.allclose(logits, expected, atol=1e-3), (step, prompt_)
+        rows = [[*row, *torch.randint(0, 50, (step % 3,), generator=rng).tolist()] for row in rows]
+
+
+def test_what_a_game_goes_on_with_is_all_that_is_read() -> None:
+    model, read = network(MOVES.size), list[int]()
+    handle = model.register_forward_pre_hook(
+        lambda _, __, keywords: read.append(keywords["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        games([Player("a", ModelPlayer(model, MOVES, LEGAL), wants_legal=True)], 8, plies=20)
+    finally:
+        handle.remove()
+    assert sum(read) < 8 * 20 + 8 * 8  # each token of each game about once, where 8 * 20 * 12 would read all anew
+
+
+@pytest.mark.parametrize("choice", [LEGAL, Choice(temperature=0.5, top_p=0.9)])
+def test_games_are_the_same_with_and_without_the_memory_and_whatever_else_is_played(choice: Choice) -> None:
+    model = network(MOVES.size)
+    found = [
+        games(
+            [
+                Player(name, ModelPlayer(model, MOVES, choice, cached=cached), tries=5, wants_legal=True)
+                for name in "ab"
+            ],
+            10,
+            live=live,
+        )
+        for cached, live in ((True, 64), (True, 3), (False, 64))
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+def test_legal_moves_only_are_drawn_in_their_own_proportions() -> None:
+    player = ModelPlayer(network(MOVES.size), MOVES, LEGAL)
+    one = seen("e2e4", "e7e5")
+    (scored,) = player.score([one])
+    assert math.isclose(sum(scored.prior), 1, abs_tol=1e-5)
+    assert math.isclose(sum(scored.values), 1, abs_tol=1e-5)
+    with torch.no_grad():
+        logits = network(MOVES.size)(torch.tensor([MOVES.encode(Play(("e2e4", "e7e5")))[:-1]])).logits[0, -1]
+    kept = logits[[MOVES.place[move] for move in one.legal or ()]].softmax(-1)
+    assert torch.allclose(torch.tensor(scored.prior), kept, atol=1e-5)
+    rows = player.propose([one] * 1500, 2, seeds=range(1500))
+    counts = Counter(proposal.action for row in rows for proposal in row)
+    assert set(counts) <= set(one.legal or ())
+    for move, share in zip(one.legal or (), scored.prior, strict=True):
+        assert abs(counts[move] / 3000 - share) < 5 * math.sqrt(share * (1 - share) / 3000) + 1e-3
+    first = rows[0][0]
+    assert first.logp == pytest.approx(math.log(scored.prior[(one.legal or ()).index(first.action)]), abs=1e-4)
+
+
+def test_greedy_is_the_limit_of_low_temperature() -> None:
+    base = ModelPlayer(network(MOVES.size), MOVES, Choice(temperature=0.0, legal_only=True))
+    cold = base.with_choice(Choice(temperature=1e-3, legal_only=True))
+    observations = [seen(*opening.moves) for opening in OPENINGS]
+    greedy, low = (one.propose(observations, 1, seeds=range(6)) for one in (base, cold))
+    assert [row[0].action for row in greedy] == [row[0].action for row in low]
+
+
+def test_cuts_of_the_distribution() -> None:
+    logp = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
+
+    def support(choice: Choice) -> list[int]:
+        return sorted({int(draw(logp, torch.tensor([n / 500]), choice)[0]) for n in range(500)})
+
+    assert support(Choice()) == [0, 1, 2, 3]
+    assert support(Choice(top_p=0.7)) == [0, 1]
+    assert support(Choice(top_p=0.01)) == [0]
+    # The entropy is 1.21 nats; the surprises 0.69, 1.39, 1.90 and 2.30: the second outcome is the most typical.
+    assert support(Choice(typical=0.2)) == [1]
+    assert support(Choice(typical=0.6)) == [0, 1]
+    assert support(Choice(temperature=1e-300)) == [0]
+    never = torch.tensor([[-math.inf, 0.0, -math.inf]])
+    assert support(Choice(temperature=0.0)) == [0]
+    for number in (0.0, 0.5, 1.0 - 1e-16, 1.0):
+        assert int(draw(never, torch.tensor([number]), Choice())[0]) == 1
+        assert int(draw(never, torch.tensor([number]), Choice(top_p=0.5, typical=0.5))[0]) == 1
+    for bad in ((-1.0, 1.0, 1.0), (math.nan, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 1.5)):
+        with pytest.raises(ConfigError):
+            Choice(*bad)
+
+
+@pytest.mark.parametrize(("result", "action"), [("0-1", "resign"), ("1-0", "1-0"), ("1/2-1/2", "1/2-1/2")])
+def test_only_the_result_in_which_one_has_lost_is_a_resignation(result: str, action: str) -> None:
+    model = network(MOVES.size)
+
+    def prefer(_: object, __: object, output: CausalLMOutputWithPast) -> None:
+        assert output.logits is not None
+        output.logits[..., MOVES.place[result]] = 1e4
+
+    handle = model.register_forward_hook(prefer)
+    try:
+        found = ModelPlayer(model, MOVES).propose([seen()], 1, seeds=[0])
+    finally:
+        handle.remove()
+    assert found[0][0].action == action
+
+
+def test_a_transcript_longer_than_the_context_loses_its_beginning() -> None:
+    model = network(MOVES.size, positions=16)
+    player = Player("a", ModelPlayer(model, MOVES, LEGAL), wants_legal=True)
+    for one in games([player], 2, plies=60):
+        assert one.end == "adjudication"
+    assert window(tuple(range(16)), 16, 1) == tuple(range(16))
+    assert all(len(window(tuple(range(n)), 16, 1)) <= 16 for n in range(1, 200))
+    assert window(tuple(range(17)), 16, 1)[:2] == (0, 8)
+
+
+def test_a_start_from_a_fen_reads_the_moves_since() -> None:
+    player = ModelPlayer(network(MOVES.size), MOVES, LEGAL)
+    fen = "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"
+    found = player.propose([seen(fen=fen), seen("e2e4", fen=fen)], 1, seeds=[1, 2])
+    assert found[0][0].action in (seen(fen=fen).legal or ())
+    assert found[1][0].action in (seen("e2e4", fen=fen).legal or ())
+
+
+def test_strengths_come_before_the_moves() -> None:
+    vocabulary = Moves(strength=True)
+    weak, strong = (
+        ModelPlayer(network(vocabulary.size), vocabulary, LEGAL, strengths=(rating, rating)).score([seen()])[0]
+        for rating in (900, 2500)
+    )
+    assert weak.prior != pytest.approx(strong.prior, abs=1e-4)
+
+
+def test_characters_are_written_as_the_paper_writes_them() -> None:
+    player = CharacterPlayer(network(CHARACTERS.size), CHARACTERS, Choice(temperature=0.7))
+    read = list[str]()
+    original = Memory.read
+
+    def listen(self: Memory, prompts: Sequence[tuple[int, ...]], *, all_of_them: bool = True) -> torch.Tensor:
+        read.extend(CHARACTERS.text(one) for one in prompts)
+        return original(self, prompts, all_of_them=all_of_them)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Memory, "read", listen)
+        player.propose([seen("e2e4", "e7e5"), seen("e2e4")], 1, seeds=[0, 1])
+        assert read[0] == ";1.e4 e5 2."
+        assert ";1.e4 " in read
+    assert prompt(2, first=0) == " 2."
+
+
+@pytest.mark.parametrize("results", [True, False])
+def test_characters_among_legal_moves_never_forfeit(results: bool) -> None:
+    vocabulary = Characters(results=results)
+    player = CharacterPlayer(network(vocabulary.size, positions=512), vocabulary, LEGAL)
+    found = games(
+        [Player("c", player), Player("m", ModelPlayer(network(MOVES.size), MOVES, LEGAL), wants_legal=True)], 6
+    )
+    assert {one.end for one in found} <= {"adjudication", "checkmate", "stalemate", "threefold repetition"}
+    assert [one.moves for one in found] == [
+        one.moves
+        for one in games(
+            [
+                Player("c", CharacterPlayer(network(vocabulary.size, positions=512), vocabulary, LEGAL)),
+                Player("m", ModelPlayer(network(MOVES.size), MOVES, LEGAL, cached=False), wants_legal=True),
+            ],
+            6,
+            live=2,
+        )
+    ]
+
+
+def test_raw_characters_are_counted_and_forfeit() -> None:
+    player = Player("c", CharacterPlayer(network(CHARACTERS.size), CHARACTERS), tries=5)
+    for one in games([player, Player("m", ModelPlayer(network(MOVES.size), MOVES, LEGAL), wants_legal=True)], 4):
+        assert one.end == "illegal move"
+        assert sorted(one.illegal)[1] == 5
+
+
+def test_what_does_not_fit_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="outputs"):
+        ModelPlayer(network(50), MOVES)
+    with pytest.raises(ModelError, match="context"):
+        ModelPlayer(network(MOVES.size, positions=8), MOVES)
+    with pytest.raises(ModelError, match="legal moves"):
+        ModelPlayer(network(MOVES.size), MOVES, LEGAL).propose([Observation("")], 1, seeds=[0])
+    assert ModelPlayer(network(MOVES.size), MOVES).propose([], 1, seeds=[]) == []

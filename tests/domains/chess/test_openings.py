@@ -1,0 +1,109 @@
+"""Openings: books in every form they come in, what is left out of them, and random ones."""
+
+import zipfile
+from pathlib import Path
+
+import chess
+import pytest
+
+from surpass.domains.chess.openings import Opening, random_openings, read_openings
+from surpass.errors import DataError
+
+PGN = """[Event "?"]
+[Result "*"]
+
+1. f4 e6 2. b4 Be7 *
+
+[Event "same moves"]
+
+1. f4 e6 2. b4 Be7 *
+
+[Event "over"]
+
+1. f3 e5 2. g4 Qh4# 0-1
+
+[Event "illegal"]
+
+1. e4 Ke3 *
+
+[SetUp "1"]
+[FEN "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"]
+
+1. e4 *
+
+"""
+
+
+def test_a_pgn_plain_and_zipped(tmp_path: Path) -> None:
+    plain, zipped = tmp_path / "book.pgn", tmp_path / "book.pgn.zip"
+    plain.write_text(PGN)
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("book.pgn", PGN)
+    expected = [
+        Opening(("f2f4", "e7e6", "b2b4", "f8e7")),
+        Opening(("e2e4",), "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"),
+    ]
+    assert read_openings(plain) == read_openings(zipped) == expected
+    assert read_openings(plain, limit=1) == expected[:1]
+    assert expected[1].board().fen() == "4k3/8/8/8/4P3/8/8/4K3 b - - 0 1"
+
+
+def test_an_epd(tmp_path: Path) -> None:
+    book = tmp_path / "book.epd"
+    book.write_text(
+        '4k3/8/8/8/8/8/4P3/4K3 w - - hmvc 0; id "one";\n\nrnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1\n'
+        "nonsense\n8/8/8/8/8/8/8/8 w - -\n7k/6Q1/6K1/8/8/8/8/8 b - - 0 1\n"
+    )
+    found = read_openings(book)
+    assert [one.fen for one in found] == ["4k3/8/8/8/8/8/4P3/4K3 w - - 0 1", chess.STARTING_FEN]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.pgn", ""), ("a.epd", "x\n"), ("a.zip", "not a zip"), ("none.pgn", None)]
+)
+def test_what_holds_no_opening_is_a_data_error(tmp_path: Path, name: str, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError):
+        read_openings(tmp_path / name)
+
+
+def test_random_openings_are_distinct_even_and_repeatable() -> None:
+    found = random_openings(40, plies=6, seed=2)
+    assert found == random_openings(40, plies=6, seed=2)
+    assert found[:10] != random_openings(10, plies=6, seed=3)
+    assert len(set(found)) == 40
+    for opening in found:
+        board = opening.board()
+        assert len(opening.moves) == 6
+        assert not board.is_check()
+        assert all(len(board.pieces(piece, True)) == len(board.pieces(piece, False)) for piece in range(1, 7)) or (
+            sum(len(board.pieces(piece, True)) for piece in range(1, 7)) < 16  # even trades of unlike pieces
+        )
+
+
+def test_no_captures_win_material_in_a_random_opening() -> None:
+    """By plain search, where the generator cuts: whoever begins, the best captures leave material even."""
+
+    def best(board: chess.Board) -> int:
+        standing = sum(
+            (1 if piece.color == board.turn else -1) * (0, 1, 3, 3, 5, 9, 100)[piece.piece_type]
+            for piece in board.piece_map().values()
+        )
+        found = [standing]
+        for move in list(board.generate_legal_captures()):
+            board.push(move)
+            found.append(-best(board))
+            board.pop()
+        return max(found)
+
+    for opening in random_openings(8, plies=4, seed=1):
+        board = opening.board()
+        assert best(board) == 0
+        board.push(chess.Move.null())
+        assert best(board) == 0
+
+
+def test_too_few_openings_are_a_data_error() -> None:
+    with pytest.raises(DataError, match="found 20"):
+        random_openings(21, plies=1)
