@@ -12,4 +12,5 @@ BENCHES: dict[str, str] = {
     "gradients": "surpass.objectives.bench",
     "search": "surpass.search.bench",
     "trl": "surpass.integrations.bench",
+    "arena": "surpass.domains.chess.bench",
 }

@@ -416,6 +416,18 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
     "bench": Command("bench NAME", "measure speed and memory against a baseline in the same run", bench),
+    "chess match": Command(
+        "chess match --player A --player B --out DIR",
+        "play games between engines, models and others, and rate them",
+        "surpass.domains.chess.match:MatchOptions",
+        "surpass.domains.chess.match:main",
+    ),
+    "uci": Command(
+        "uci --run DIR",
+        "be a UCI engine that plays a trained chess model",
+        "surpass.domains.chess.uci:UciOptions",
+        "surpass.domains.chess.uci:main",
+    ),
     "chess download": Command(
         "chess download 2013-01",
         "fetch a month of Lichess games; needs the internet",
