@@ -217,10 +217,16 @@ def test_names_do_not_change_the_mark(problem: Problem, seed: int) -> None:
 
 
 def test_recipes_that_cannot_be_met() -> None:
-    for recipe in (Recipe(blocks=(1, 3)), Recipe(blocks=(3, 9)), Recipe(length=(0, 4)), Recipe(length=(8, 4))):
+    for recipe in (
+        Recipe(blocks=(1, 3)),
+        Recipe(blocks=(3, 7)),
+        Recipe(length=(0, 4)),
+        Recipe(length=(8, 4)),
+        Recipe(train=0),
+    ):
         with pytest.raises(ConfigError, match="expected"):
             list(BlocksWorld(recipe=recipe).problems("train"))
-    for recipe in (Recipe(length=(3, 3), train=1, held_out=0), Recipe(blocks=(2, 2), train=40, held_out=5)):
+    for recipe in (Recipe(length=(3, 3), train=1, held_out=1), Recipe(blocks=(2, 2), train=40, held_out=5)):
         with pytest.raises(ConfigError, match="widen Recipe"):
             list(BlocksWorld(recipe=recipe).problems("train"))
 

@@ -306,7 +306,9 @@ def moves(tree: Tree, numbers: list[int]) -> list[str]:
     return [*moves(x, numbers), *moves(y, numbers), last]
 
 
-@pytest.mark.parametrize("numbers", [[4, 9, 10, 13], [2, 3, 5, 12], [1, 2, 6, 10], [1, 3, 4, 6], [2, 4, 7, 8]])
+@pytest.mark.parametrize(
+    "numbers", [[4, 9, 10, 13], [2, 3, 5, 12], [1, 2, 6, 10], [1, 3, 4, 6], [2, 4, 7, 8], [2, 3, 9, 16]]
+)
 def test_normal_forms_are_the_rational_functions_of_the_given_numbers(numbers: list[int]) -> None:
     """Each number occurs once, so equal functions are equal up to the laws of the normal form: a second opinion.
 

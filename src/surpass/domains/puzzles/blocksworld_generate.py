@@ -10,16 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 from surpass.core import Problem
 from surpass.domains.puzzles.blocksworld_plans import Reached, explore, path
 from surpass.domains.puzzles.blocksworld_rules import Atom, Task, World, atom, show
-from surpass.domains.puzzles.splits import SPLITS, digest, signature, split_of
+from surpass.domains.puzzles.splits import digest, fill, signature
 from surpass.errors import ConfigError
 
 NAMES = "abcdefgh"
+LARGEST = 6  # blocks; all worlds of each shape are kept, and 7 blocks have 15 shapes of 65,990 worlds
 DRAWS = 100  # draws per wanted problem before a recipe is called too narrow
 
 
@@ -93,24 +94,12 @@ def mark(task: Task) -> str:
 def generate(recipe: Recipe) -> Mapping[str, tuple[Problem, ...]]:
     """Return the problems of each split. Raises ConfigError where the recipe yields too few different tasks."""
     least, most = recipe.blocks
-    if not 2 <= least <= most <= len(NAMES) - 1 or not 1 <= recipe.length[0] <= recipe.length[1]:
-        raise ConfigError(f"expected 2 to {len(NAMES) - 1} blocks and a length of 1 or more, found {recipe}")
+    if not 2 <= least <= most <= LARGEST or not 1 <= recipe.length[0] <= recipe.length[1]:
+        raise ConfigError(f"expected 2 to {LARGEST} blocks and a length of 1 or more, found {recipe}")
     rng = random.Random(recipe.seed)
-    wanted = {"train": recipe.train, "valid": recipe.held_out, "test": recipe.held_out}
-    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
-    seen: set[str] = set()
-    for _ in range(DRAWS * sum(wanted.values())):
-        if all(len(found[split]) == wanted[split] for split in SPLITS):
-            return {split: tuple(found[split]) for split in SPLITS}
-        drawn = _draw(rng, recipe)
-        if drawn is None or (name := mark(drawn[0])) in seen:
-            continue
-        seen.add(name)
-        split = split_of(name)
-        if len(found[split]) < wanted[split]:
-            found[split].append(make(*drawn))
-    counts = {split: len(found[split]) for split in SPLITS}
-    raise ConfigError(f"expected {wanted} different tasks, found {counts}: widen Recipe or ask for fewer")
+    draws = (_draw(rng, recipe) for _ in range(DRAWS * (recipe.train + 2 * recipe.held_out)))
+    marked = (None if drawn is None else (mark(drawn[0]), partial(make, *drawn)) for drawn in draws)
+    return fill(marked, train=recipe.train, held_out=recipe.held_out)
 
 
 def _draw(rng: random.Random, recipe: Recipe) -> tuple[Task, list[str]] | None:

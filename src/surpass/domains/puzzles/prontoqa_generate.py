@@ -13,12 +13,12 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 from surpass.core import Problem
 from surpass.domains.puzzles.prontoqa_rules import Literal, Rule, read, shortest, theory
-from surpass.domains.puzzles.splits import SPLITS, digest, signature, split_of
+from surpass.domains.puzzles.splits import digest, fill, signature
 from surpass.errors import ConfigError
 
 HEADS = re.findall(r"\w+", "bra dor fen gil hul jem kav lor mip nud pel quo ril sov tam vex wib yor zan cru")
@@ -55,20 +55,9 @@ def generate(recipe: Recipe) -> Mapping[str, tuple[Problem, ...]]:
     if not 1 <= least <= most <= 20 or not 0 <= recipe.detours <= 20 or not 0 <= recipe.distractors <= 40:
         raise ConfigError(f"expected 1 to 20 hops, up to 20 detours and 40 distractors, found {recipe}")
     rng = random.Random(recipe.seed)
-    wanted = {"train": recipe.train, "valid": recipe.held_out, "test": recipe.held_out}
-    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
-    seen: set[str] = set()
-    for _ in range(DRAWS * sum(wanted.values())):
-        if all(len(found[split]) == wanted[split] for split in SPLITS):
-            return {split: tuple(found[split]) for split in SPLITS}
-        sentences, question = _draw(rng, recipe)
-        name = mark(sentences, question)
-        split = split_of(name)
-        if name not in seen and len(found[split]) < wanted[split]:
-            seen.add(name)
-            found[split].append(make(sentences, question))
-    counts = {split: len(found[split]) for split in SPLITS}
-    raise ConfigError(f"expected {wanted} different theories, found {counts}: widen Recipe or ask for fewer")
+    draws = (_draw(rng, recipe) for _ in range(DRAWS * (recipe.train + 2 * recipe.held_out)))
+    marked = ((mark(*drawn), partial(make, *drawn)) for drawn in draws)
+    return fill(marked, train=recipe.train, held_out=recipe.held_out)
 
 
 def make(sentences: list[str], question: str) -> Problem:

@@ -1,14 +1,15 @@
 """Which split a problem belongs to: by what it is, not by when it was drawn, so no split ever leaks into another.
 
-Not here: how problems are drawn; each puzzle has its own generator.
+Not here: how a problem is drawn; each puzzle has its own generator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
-from surpass.errors import DataError
+from surpass.core import Problem
+from surpass.errors import ConfigError, DataError
 
 SPLITS = ("train", "valid", "test")
 
@@ -28,6 +29,32 @@ def require(split: str, puzzle: str) -> None:
     """Raise DataError for a split that there is not."""
     if split not in SPLITS:
         raise DataError(f"expected a split among {', '.join(SPLITS)}, found {split!r}: {puzzle} has no other")
+
+
+def fill(
+    draws: Iterable[tuple[str, Callable[[], Problem]] | None], *, train: int, held_out: int
+) -> Mapping[str, tuple[Problem, ...]]:
+    """Return the splits, filled with different problems from draws (signature, maker); None is a draw in vain.
+
+    Raises ConfigError where a split is to be empty, or where the draws end before all are full.
+    """
+    if train < 1 or held_out < 1:
+        raise ConfigError(f"expected 1 or more problems in each split, found train={train}, held_out={held_out}")
+    wanted = {"train": train, "valid": held_out, "test": held_out}
+    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
+    seen: set[str] = set()
+    for drawn in draws:
+        if drawn is None or drawn[0] in seen:
+            continue
+        mark, make = drawn
+        seen.add(mark)
+        split = split_of(mark)
+        if len(found[split]) < wanted[split]:
+            found[split].append(make())
+            if all(len(found[one]) == wanted[one] for one in SPLITS):
+                return {one: tuple(problems) for one, problems in found.items()}
+    counts = {split: len(found[split]) for split in SPLITS}
+    raise ConfigError(f"expected {wanted} different problems, found {counts}: widen Recipe or ask for fewer")
 
 
 def signature(relations: Iterable[tuple[str, ...]]) -> str:
