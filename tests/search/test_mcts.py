@@ -14,7 +14,7 @@ from surpass.domains.proofs.kernel.domain import Kernel, pose
 from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.rollouts.runner import Budget, run
 from surpass.search.evaluate import Opinion, by_rollouts, by_score
-from surpass.search.mcts import Noise, mcts
+from surpass.search.mcts import Noise, mcts, perturb
 from surpass.search.tree import Edge, Spot, back_up, reaches, refresh, select
 from tests.automata import diamond, forest
 from tests.games import GAME, Game, nim
@@ -200,12 +200,24 @@ def test_rollouts_value_states_by_their_mean_return() -> None:
     said = conversation.send([[join], [finish]])
     assert isinstance(said, Propose)
     assert [one.key for one in said.observations] == ["b", "b", "d", "d"]
-    assert isinstance(conversation.send([[join], [], [finish], [stray]]), Apply)
+    assert isinstance(conversation.send([[join], [stray], [finish], []]), Apply)
     with pytest.raises(StopIteration) as stopped:
-        conversation.send([d, at(domain, "up", "join", "finish"), at(domain, "up", "join", "stray")])
+        conversation.send([d, at(domain, "up", "no"), at(domain, "up", "join", "finish")])
     first, second = stopped.value.value
-    assert first == Opinion((join,), (1.0,), ())  # one unfinished, one without an action: both count 0
-    assert second == Opinion((finish,), (1.0,), (0.5,))
+    assert first == Opinion((join,), (1.0,), (0.0,))  # one unfinished, one rejected
+    assert second == Opinion((finish,), (1.0,), (0.5,))  # one accepted, one without an action, which counts 0
+
+
+def test_a_loss_does_not_count_and_what_is_unfinished_does() -> None:
+    domain = diamond()
+    d, join = at(domain, "up", "join"), Proposal("finish")
+    conversation = by_rollouts(domain, PROBLEM, [d], width=1, n=3, max_steps=1)
+    next(conversation)
+    conversation.send([[join]])
+    conversation.send([[join]] * 3)
+    with pytest.raises(StopIteration) as stopped:
+        conversation.send([Lost("gone"), domain.step(d, "finish"), d])
+    assert stopped.value.value[0].values == (0.5,)
 
 
 def test_scores_need_no_proposals_where_they_give_a_prior() -> None:
@@ -230,6 +242,14 @@ def test_noise_depends_on_its_seed_alone() -> None:
     assert visits(Noise(1, share=0.0)) == visits(None)
 
 
+def test_noise_keeps_a_prior_a_prior() -> None:
+    root: Spot[str] = Spot("s", Observation("s"))
+    root.edges = [Edge(Proposal(name), prior) for name, prior in (("a", 0.6), ("b", 0.3), ("c", 0.1))]
+    perturb(root, Noise(3, share=0.4), "key")
+    assert sum(edge.prior for edge in root.edges) == pytest.approx(1.0)
+    assert all(edge.prior >= 0.6 * prior for edge, prior in zip(root.edges, (0.6, 0.3, 0.1), strict=True))
+
+
 def test_selection_is_puct_and_pending_visits_spread_it() -> None:
     root: Spot[str] = Spot("s", Observation("s"))
     root.edges = [Edge(Proposal("a"), 0.6), Edge(Proposal("b"), 0.3), Edge(Proposal("c"), 0.1)]
@@ -245,8 +265,8 @@ def test_selection_is_puct_and_pending_visits_spread_it() -> None:
     assert root.mean == pytest.approx((1.1 / 4,))
     bounds = {"a": 0.2 + 0.6 * 2 / 2, "b": 0.9 + 0.3 * 2 / 2, "c": 0.1 * 2 / 2}
     assert select(root, 1.0)[0][1].action.action == max(bounds, key=lambda one: bounds[one]) == "b"
-    assert bounds["b"] < 0.9 + 0.6  # and a second one goes elsewhere, for the first is pending
-    assert select(root, 4.0)[0][1].action.action == "a"
+    root.edges[1].child = Spot("u", Observation("u"), mean=(0.9,), edges=[Edge(Proposal(x), 0.5) for x in "ef"])
+    assert [select(root, 2.0)[0][1].action.action for _ in range(2)] == ["a", "b"]  # 1.54 to 1.35, then 1.18 to 1.39
 
 
 def test_a_node_is_settled_by_a_win_or_by_all_its_edges() -> None:

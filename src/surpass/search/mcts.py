@@ -85,7 +85,7 @@ def mcts(  # noqa: PLR0913 - every limit is one that experiments compare
     try:
         yield from hunt.evaluate([root], evaluate)
         if noise is not None:
-            _perturb(root, noise, problem.key)
+            perturb(root, noise, problem.key)
         while not root.settled and counts["simulations"] < simulations:
             paths = hunt.gather(leaves, simulations, c_puct)
             for path in (yield from hunt.simulate(paths, evaluate)):
@@ -184,7 +184,8 @@ def _proves(verdict: Verdict | None) -> bool:
     return verdict is not None and verdict.status is Status.ACCEPTED and len(verdict.returns) == 1
 
 
-def _perturb(root: Spot[State], noise: Noise, key: str) -> None:
+def perturb(root: Spot[State], noise: Noise, key: str) -> None:
+    """Mix noise into the priors of a node."""
     chance = random.Random(derive_seed(noise.seed, "dirichlet", key))
     drawn = [chance.gammavariate(noise.alpha, 1.0) for _ in root.edges]
     total = sum(drawn)
