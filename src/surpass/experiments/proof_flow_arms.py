@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -28,8 +27,9 @@ from rich.progress import Progress
 from surpass.admission import Admission
 from surpass.core import Policy, Problem, Trajectory
 from surpass.domains.proofs import reward
-from surpass.errors import ConfigError, DataError
+from surpass.errors import ConfigError
 from surpass.experiments.proof_flow_data import Data, by_automation, by_hammer, has_hammer, opened, texts
+from surpass.experiments.records import record, run_at, weights
 from surpass.models.fixed import Fixed
 from surpass.models.hf import LanguageModel
 from surpass.models.log_z import LogZ
@@ -158,7 +158,7 @@ def explore_by_automation(config: Config, folder: Path, progress: Progress) -> N
         attempts: Iterable[Trajectory] = _confirmed(by_automation(data, data.explore)) if config.automation else ()
         task = progress.add_task("automation on training problems", total=len(data.explore))
         tried = set[str]()
-        for trajectory in _record(folder / "automation", lambda: attempts, len(data.explore)):
+        for trajectory in record(folder / "automation", lambda: attempts, len(data.explore)):
             tried.add(trajectory.problem.key)
             progress.update(task, completed=len(tried))
     progress.remove_task(task)
@@ -183,23 +183,12 @@ def _train_arm(
     """Leave `policy` with the weights of the arm; trains them where no finished run holds them."""
     arm, seed = unit
     path = folder / "train" / f"{arm}-{seed}"
-    record = Run.open(path) if (path / "config.json").exists() else Run.create(path, {"arm": arm, "seed": seed})
+    kept = run_at(path, {"arm": arm, "seed": seed})
     if arm != "sft":
-        policy.load_state_dict(_weights(folder / "train" / f"sft-{seed}"))
+        policy.load_state_dict(weights(folder / "train" / f"sft-{seed}"))
     if not (path / "summary.json").exists():
-        train(_numbers(config, folder, unit), _parts(config, data, unit, policy, known), record)
-    policy.load_state_dict(_weights(path))
-
-
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the last weights of a training run."""
-    state = Run.open(path).load()
-    if state is None:
-        raise DataError(
-            f"expected a checkpoint in {path}, found none; arms other than base and sft need `sft` before them"
-        )
-    weights: dict[str, torch.Tensor] = state["policy"]
-    return weights
+        train(_numbers(config, folder, unit), _parts(config, data, unit, policy, known), kept)
+    policy.load_state_dict(weights(path))
 
 
 def _numbers(config: Config, folder: Path, unit: tuple[str, int]) -> TrainConfig:
@@ -279,7 +268,7 @@ def _measure(config: Config, data: Data, folder: Path, unit: tuple[str, int], po
         path = folder / kind / f"{arm}-{seed}"
         if not (path / "summary.json").exists():
             tell(folder, seed, f"{arm}, {kind}")
-        for _ in _record(path, attempts, len(data.test)):
+        for _ in record(path, attempts, len(data.test)):
             pass
 
 
@@ -303,14 +292,14 @@ def _measure_sources(
     for name, attempts in tries.items():
         if name in config.sources and seed == config.seeds[0] and (name != "hammer" or has_hammer(data)):
             tell(folder, seed, name)
-            for _ in _record(folder / "search" / f"{name}-{seed}", attempts, len(data.test)):
+            for _ in record(folder / "search" / f"{name}-{seed}", attempts, len(data.test)):
                 pass
     if "mixture" in config.sources and "gfn" in config.arms:
         tell(folder, seed, "mixture")
-        policy.load_state_dict(_weights(folder / "train" / f"gfn-{seed}"))
+        policy.load_state_dict(weights(folder / "train" / f"gfn-{seed}"))
         mixture = Mixture(list(zip((policy, neighbours, automation), WEIGHTS, strict=True)))
         mixed = partial(_searches, config, data, data.test, mixture, seed)
-        for _ in _record(folder / "search" / f"mixture-{seed}", mixed, len(data.test)):
+        for _ in record(folder / "search" / f"mixture-{seed}", mixed, len(data.test)):
             pass
 
 
@@ -344,24 +333,6 @@ def _samples(
     """Sample whole proofs at temperature 1."""
     search = partial(sample, n=config.samples, max_steps=config.max_steps)
     return run(search, problems, data.domain, policy, seed=derive_seed(seed, "samples"))
-
-
-def _record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: int) -> Iterator[Trajectory]:
-    """Carry out attempts, record and yield them, and sum up what they took; nothing where that was finished before.
-
-    `seconds` is wall-clock time of all attempts together: problems share batches, so it cannot be told apart.
-    """
-    if (path / "summary.json").exists():
-        return
-    record = Run.open(path) if (path / "config.json").exists() else Run.create(path, {"problems": problems})
-    record.resume()  # an unfinished record starts again
-    began, bills = time.monotonic(), dict[str, Mapping[str, int]]()
-    for trajectory in attempts():
-        record.append([trajectory])
-        bills[trajectory.problem.key] = trajectory.info  # costs add up within a problem: the last counts
-        yield trajectory
-    totals = {name: sum(bill[name] for bill in bills.values()) for name in ("proposals", "steps", "tokens")}
-    record.write_summary({"problems": problems, "seconds": time.monotonic() - began, **totals})
 
 
 def stage(config: Config, folder: Path, seed: int) -> tuple[str, int, int | None]:

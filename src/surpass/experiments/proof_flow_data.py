@@ -6,7 +6,6 @@ an experiment, and every resumed one, meets the same problems in the same order.
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from surpass.core import Domain, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.errors import DataError, VerifierError
+from surpass.experiments.records import sampled
 from surpass.models.fixed import ROCQ_AUTOMATION, ROCQ_HAMMER, Fixed
 from surpass.rollouts.runner import run
 from surpass.search.best_first import best_first
@@ -87,10 +87,10 @@ def _from_rocq(config: Config, domain: Rocq) -> Data:
     )
     # Loading a file into a prover takes about a second, so policies act on lemmas of a sample of files. With a split
     # by lemma the same live provers serve exploration and measurement; with a split by file each split has its own.
-    shown = _sampled(sorted({problem.group for problem in test}), config.files)
+    shown = sampled(sorted({problem.group for problem in test}), config.files)
     if config.split_by == "file":
-        explored = _sampled(sorted({problem.group for problem in train}), config.files)
-        validated = _sampled(sorted({problem.group for problem in valid}), config.files)
+        explored = sampled(sorted({problem.group for problem in train}), config.files)
+        validated = sampled(sorted({problem.group for problem in valid}), config.files)
     else:
         explored = validated = shown
     human = {problem.key: recorded for problem in train if (recorded := _recorded(domain, problem)) is not None}
@@ -99,9 +99,9 @@ def _from_rocq(config: Config, domain: Rocq) -> Data:
         "rocq",
         cast("Domain[Hashable]", domain),
         tuple(known),
-        tuple(_sampled([p for p in known if p.group in explored], config.explore_problems)),
-        tuple(_sampled([_slim(p) for p in valid if p.group in validated], config.valid_problems)),
-        tuple(_sampled([_slim(p) for p in test if p.group in shown], config.test_problems)),
+        tuple(sampled([p for p in known if p.group in explored], config.explore_problems)),
+        tuple(sampled([_slim(p) for p in valid if p.group in validated], config.valid_problems)),
+        tuple(sampled([_slim(p) for p in test if p.group in shown], config.test_problems)),
         human,
         ROCQ_AUTOMATION,
     )
@@ -116,20 +116,12 @@ def _from_kernel(config: Config) -> Data:
         "kernel",
         cast("Domain[Hashable]", domain),
         train,
-        tuple(_sampled(train, config.explore_problems)),
-        tuple(_sampled(valid, config.valid_problems)),
-        tuple(_sampled(test, config.test_problems)),
+        tuple(sampled(train, config.explore_problems)),
+        tuple(sampled(valid, config.valid_problems)),
+        tuple(sampled(test, config.test_problems)),
         {problem.key: replay(domain, problem, problem.data["solution"]) for problem in train},
         KERNEL_AUTOMATION,
     )
-
-
-def _sampled(items: Sequence[T], n: int) -> list[T]:
-    """Return `n` of the items, always the same ones, in their order; all where there are no more."""
-    if n >= len(items):
-        return list(items)
-    chosen = set(random.Random(0).sample(range(len(items)), n))
-    return [item for i, item in enumerate(items) if i in chosen]
 
 
 def _slim(problem: Problem) -> Problem:

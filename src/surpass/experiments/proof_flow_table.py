@@ -6,8 +6,7 @@ bootstraps; arms are compared on the same seeds and problems. An UNKNOWN is not 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,29 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from surpass.core import Status, Trajectory
-from surpass.evaluation.diversity import actions_key, distinct_per_solved
-from surpass.evaluation.passk import pass_at_k
+from surpass.core import Status
+from surpass.evaluation.diversity import distinct_per_solved
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine, prover
+from surpass.experiments.records import Unit, passes, recheck, solved, units
 from surpass.store import Run
-from surpass.verify import CHECKERS
 
 if TYPE_CHECKING:
     from surpass.experiments.proof_flow import Config
 
-Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 COMPUTE = ("gradient_tokens", "sampled_tokens", "verifier_seconds", "verifier_steps", "learn_seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What one arm did with one seed."""
-
-    seed: int
-    search: list[Trajectory]
-    samples: list[Trajectory]
-    cost: Mapping[str, float]  # of the search: proposals, steps, tokens, seconds, problems
 
 
 def summarise(config: Config, folder: Path) -> dict[str, Any]:
@@ -45,94 +32,39 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
 
     The records get the verdicts of that check, so whoever reads them sees no success that only a live prover accepted.
     """
-    checked = _recheck(prover(config), folder)
-    units = {arm: list(_units(folder, arm)) for arm in (*config.arms, *config.sources)}
-    units = {arm: found for arm, found in units.items() if found}
-    problems = sorted({t.problem.key for found in units.values() for unit in found for t in unit.search})
-    solved = {arm: _solved(found, problems) for arm, found in units.items()}
+    checked = recheck(prover(config), folder)
+    by_arm = {arm: list(units(folder, arm)) for arm in (*config.arms, *config.sources)}
+    by_arm = {arm: found for arm, found in by_arm.items() if found}
+    problems = sorted({t.problem.key for found in by_arm.values() for unit in found for t in unit.search})
+    tables = {arm: solved(found, problems) for arm, found in by_arm.items()}
     return {
         "prover": prover(config),
-        "arms": {arm: _row(found, problems, solved[arm]) for arm, found in units.items()},
-        "comparisons": _comparisons(solved),
-        "tactics_alone": {arm: _by_tactic(units.get(arm, [])) for arm in ("automation", "hammer")},
+        "arms": {arm: _row(found, problems, tables[arm]) for arm, found in by_arm.items()},
+        "comparisons": _comparisons(tables),
+        "tactics_alone": {arm: _by_tactic(by_arm.get(arm, [])) for arm in ("automation", "hammer")},
         "compute": {arm: _compute(folder, arm, config.seeds) for arm in config.arms if arm != "base"},
         "checked": checked,
         "machine": machine(),
     }
 
 
-def _recheck(checker: str, folder: Path) -> dict[str, int]:
-    """Put the verdict of a fresh checker on every success of the searches and samples; return how many stand."""
-    records = {
-        run: list(run.trajectories()) for kind in ("search", "samples") for run in map(Run, _parts(folder / kind))
-    }
-    distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if t.solved}
-    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values())), strict=True))
-    for run, trajectories in records.items():
-        run.rewrite(replace(t, verdict=verdicts[_proof(t)]) if t.solved else t for t in trajectories)
-    standing = sum(verdict.status is Status.ACCEPTED for verdict in verdicts.values())
-    return {"proofs": len(verdicts), "standing": standing}
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if (path / "summary.json").exists())
-
-
-def _units(folder: Path, arm: str) -> Iterable[Unit]:
-    for path in sorted((folder / "search").glob(f"{arm}-*")):
-        samples = folder / "samples" / path.name
-        yield Unit(
-            int(path.name.rpartition("-")[2]),
-            list(Run.open(path).trajectories()),
-            list(Run.open(samples).trajectories()) if samples.exists() else [],
-            Run.open(path).summary(),
-        )
-
-
-def _proof(trajectory: Trajectory) -> Proof:
-    return trajectory.problem.key, (actions_key(trajectory), tuple(trajectory.problem.data.get("preamble", ())))
-
-
-def _solved(units: Iterable[Unit], problems: list[str]) -> NDArray[np.float64]:
-    """Return whether best-first search solved each problem [seeds, problems]."""
-    rows = []
-    for unit in units:
-        proved = {t.problem.key for t in unit.search if t.solved}
-        rows.append([float(key in proved) for key in problems])
-    return np.array(rows)
-
-
-def _row(units: list[Unit], problems: list[str], solved: NDArray[np.float64]) -> dict[str, Any]:
-    interval = hierarchical(solved)
-    distinct = [distinct_per_solved((*unit.search, *unit.samples)) for unit in units]
+def _row(found: list[Unit], problems: list[str], table: NDArray[np.float64]) -> dict[str, Any]:
+    interval = hierarchical(table)
+    distinct = [distinct_per_solved((*unit.search, *unit.samples)) for unit in found]
     n = len(problems)
-    mean = {name: float(np.mean([unit.cost[name] for unit in units])) / n for name in ("proposals", "steps", "tokens")}
+    mean = {name: float(np.mean([unit.cost[name] for unit in found])) / n for name in ("proposals", "steps", "tokens")}
     return {
         "problems": n,
-        "solved": float(solved.sum(axis=1).mean()),
+        "solved": float(table.sum(axis=1).mean()),
         "solve_rate": interval.mean,
         "ci95": [interval.low, interval.high],
         "distinct_proofs": float(np.mean(distinct)),
-        "pass_at_k": _passes(units, problems),
+        "pass_at_k": passes(found, problems),
         **mean,
-        "seconds": float(np.mean([unit.cost["seconds"] for unit in units])) / n,
-        "unknown": float(np.mean([sum(t.verdict.status is Status.UNKNOWN for t in unit.search) for unit in units])),
-        "seeds": len(units),
+        "seconds": float(np.mean([unit.cost["seconds"] for unit in found])) / n,
+        "unknown": float(np.mean([sum(t.verdict.status is Status.UNKNOWN for t in unit.search) for unit in found])),
+        "seeds": len(found),
     }
-
-
-def _passes(units: list[Unit], problems: list[str]) -> dict[str, float]:
-    """Return pass@k for powers of two up to the number of samples, averaged over seeds and problems."""
-    if not all(unit.samples for unit in units):
-        return {}
-    drawn = len(units[0].samples) // len(problems)
-    correct = np.zeros((len(units), len(problems)), dtype=np.int64)
-    column = {key: i for i, key in enumerate(problems)}
-    for row, unit in zip(correct, units, strict=True):
-        for trajectory in unit.samples:
-            row[column[trajectory.problem.key]] += trajectory.solved
-    ks = [2**i for i in range(drawn.bit_length())]
-    return {str(k): float(pass_at_k(drawn, correct, k).mean()) for k in ks}
 
 
 def _comparisons(solved: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
