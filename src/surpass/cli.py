@@ -440,6 +440,12 @@ COMMANDS: dict[str, Command] = {
         "surpass.domains.chess.pack:PackOptions",
         "surpass.domains.chess.pack:main",
     ),
+    "chess experts": Command(
+        "chess experts --expert SPEC --out FILE.pgn",
+        "play games between experts of known kind",
+        "surpass.domains.chess.expert_games:ExpertOptions",
+        "surpass.domains.chess.expert_games:main",
+    ),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

@@ -61,14 +61,15 @@ def main(options: DownloadOptions) -> int:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        for month in options.months:
+    for month in options.months:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(month, total=None)
 
             def tell(done: int, total: int, task: object = task) -> None:
                 bar.update(task, completed=done, total=total or None)  # type: ignore[arg-type]  # rich's own TaskID
 
-            bar.console.print(str(fetch(month, options, tell)), soft_wrap=True)
+            path = fetch(month, options, tell)
+        print(path)
     return 0
 
 
