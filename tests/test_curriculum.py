@@ -173,3 +173,16 @@ def test_in_training_the_solvable_problem_is_drawn_more_than_the_hopeless(tmp_pa
     drawn = Counter(one.problem.key for one in run.trajectories())
     assert drawn["t-a"] > 1.5 * drawn["t-b"] > 0
     assert last["curriculum_seen"] == 2
+
+
+def test_a_restored_curriculum_draws_what_the_other_draws() -> None:
+    problems = [Problem(f"p{i}") for i in range(6)]
+    first = Curriculum(success, learnable)
+    first.estimates = {"p0": 0.5, "p1": 0.9}
+    for seed in range(5):
+        first.draw(problems, 2, rng=Random(seed))
+    twin = Curriculum(success, learnable)
+    twin.load_state_dict(first.state_dict())
+    assert (twin.estimates, twin.draws) == (first.estimates, first.draws)
+    for seed in range(20):
+        assert first.draw(problems, 2, rng=Random(seed)) == twin.draw(problems, 2, rng=Random(seed))
