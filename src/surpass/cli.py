@@ -434,17 +434,17 @@ COMMANDS: dict[str, Command] = {
         "surpass.domains.chess.download:DownloadOptions",
         "surpass.domains.chess.download:main",
     ),
-    "chess pack": Command(
-        "chess pack FILES --out DIR",
-        "turn game sets (PGN, zst, CSV, parquet) into tokens",
-        "surpass.domains.chess.pack:PackOptions",
-        "surpass.domains.chess.pack:main",
-    ),
     "chess experts": Command(
         "chess experts --expert SPEC --out FILE.pgn",
         "play games between experts of known kind",
         "surpass.domains.chess.expert_games:ExpertOptions",
         "surpass.domains.chess.expert_games:main",
+    ),
+    "chess pack": Command(
+        "chess pack FILES --out DIR",
+        "turn game sets (PGN, zst, CSV, parquet) into tokens",
+        "surpass.domains.chess.pack:PackOptions",
+        "surpass.domains.chess.pack:main",
     ),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
