@@ -54,6 +54,19 @@ def test_without_rocq_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.
     assert "kernel" in rocq.remedy
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_stockfish_is_found_where_debian_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "GAMES", str(tmp_path / "games"))
+    if there:
+        (tmp_path / "games").mkdir()
+        (tmp_path / "games" / "stockfish").write_text("#!/bin/sh\n")
+        (tmp_path / "games" / "stockfish").chmod(0o755)
+    found = named(examine())["stockfish"]
+    assert found.state == ("ok" if there else "optional")
+    assert there or "apt-get install stockfish" in found.remedy
+
+
 def test_a_prover_that_does_not_answer_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coqidetop.opt", "coqc"):
         (tmp_path / name).write_text("not a program")

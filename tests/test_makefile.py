@@ -83,6 +83,24 @@ def test_without_the_right_to_install_one_line_says_what_still_works(bin: Path, 
 
 
 @needs_make
+@pytest.mark.parametrize("case", ["there", "root", "nobody"])
+def test_stockfish_is_found_installed_or_said_to_be_missing(bin: Path, case: str) -> None:
+    program(bin, "id", f"#!/bin/sh\necho {1000 if case == 'nobody' else 0}\n")
+    program(bin, "true", "#!/bin/sh\n")
+    program(bin, "apt-get", f"#!/bin/sh\necho $@ >> {bin}/log\n")
+    games = bin / "games"
+    games.mkdir()
+    if case == "there":
+        program(games, "stockfish", "#!/bin/sh\n")
+    done = make(bin, "engine", f"GAMES={games}")
+    assert done.returncode == 0, done.stderr
+    said = {"there": "stockfish is there", "root": "installing stockfish", "nobody": "no Stockfish"}
+    assert said[case] in done.stdout.splitlines()[0]
+    assert (bin / "log").exists() == (case == "root")
+    assert len(done.stdout.splitlines()) == (2 if case == "root" else 1)
+
+
+@needs_make
 def test_packages_are_installed_again_only_when_the_pins_change(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
