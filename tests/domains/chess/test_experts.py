@@ -371,6 +371,14 @@ def test_stockfishs_own_levels_are_played_and_said_not_to_come_again(tmp_path: P
 
 
 @pytest.mark.stockfish
+@pytest.mark.parametrize("limit", ["uci_elo=100", "hash=40000000 skill=2"])
+def test_a_limit_that_stockfish_would_ignore_is_refused(tmp_path: Path, limit: str) -> None:
+    with pytest.raises(ConfigError, match=r"(takes UCI_Elo from|1 to 65536)"):
+        run(options(tmp_path, expert=(f"stockfish nodes=50 {limit}",)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.stockfish
 def test_full_strength_beats_a_blunderer(tmp_path: Path) -> None:
     run(options(tmp_path, expert=("stockfish nodes=50 epsilon=0.01 name=good", "random name=bad"), games=8))
     games = list(read([tmp_path / "games.pgn"], Filter(), Report()))

@@ -7,6 +7,7 @@ wrong (it cannot be started, dies, hangs, says nothing that can be read) ends th
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import shlex
 import subprocess
@@ -40,6 +41,7 @@ class Engine:
         self.command = shlex.split(command) if isinstance(command, str) else list(command)
         self.deadline = deadline
         self.names: dict[str, str] = {}  # option, folded -> as the engine spells it
+        self.ranges: dict[str, tuple[int, int]] = {}  # of its numeric options: what lies outside, engines ignore silently
         self.title = self.command[0] if self.command else ""
         self._buffer = b""
         try:
@@ -78,6 +80,10 @@ class Engine:
                     f"the engine {self.title} has no option {name!r}; it has: {', '.join(self.names.values())}"
                 )
             shown = str(value).lower() if isinstance(value, bool) else str(value)
+            if name.casefold() in self.ranges:
+                low, high = self.ranges[name.casefold()]
+                if not re.fullmatch(r"-?\d+", shown) or not low <= int(shown) <= high:
+                    raise ConfigError(f"the engine {self.title} takes {known} from {low} to {high}, found {shown!r}")
             self._send(f"setoption name {known}" + (f" value {shown}" if shown else ""))
         self._ready()
 
@@ -129,6 +135,8 @@ class Engine:
             if line.startswith("option name ") and " type " in line:
                 name = line.removeprefix("option name ").split(" type ")[0].strip()
                 self.names[name.casefold()] = name
+                if match := re.search(r" type spin .*\bmin (-?\d+) max (-?\d+)", line):
+                    self.ranges[name.casefold()] = int(match[1]), int(match[2])
 
     def _ready(self) -> None:
         self._send("isready")

@@ -45,7 +45,7 @@ class PackOptions:
 
 
 def main(options: PackOptions) -> int:
-    """Pack, and say what became of every game; 1 where a file could not be read to its end."""
+    """Pack, and say what became of every game; 1 where none is left or a file could not be read to its end."""
     from rich.console import Console
 
     report = Report()
@@ -65,4 +65,4 @@ def main(options: PackOptions) -> int:
     Console().print(report.table())
     tokens, size = int(pack.firsts[-1]), pack.vocabulary.size
     print(f"{len(pack):,} games, {tokens:,} tokens of a vocabulary of {size}, in {options.out}")
-    return 1 if report.trouble else 0
+    return 1 if report.trouble or not len(pack) else 0
