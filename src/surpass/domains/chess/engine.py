@@ -41,7 +41,7 @@ class Engine:
         self.command = shlex.split(command) if isinstance(command, str) else list(command)
         self.deadline = deadline
         self.names: dict[str, str] = {}  # option, folded -> as the engine spells it
-        self.ranges: dict[str, tuple[int, int]] = {}  # of its numeric options: what lies outside, engines ignore silently
+        self.ranges: dict[str, tuple[int, int]] = {}  # of numeric options; engines ignore what lies outside
         self.title = self.command[0] if self.command else ""
         self._buffer = b""
         try:
