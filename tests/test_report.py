@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
@@ -83,8 +84,8 @@ def test_the_page_holds_the_table_curves_proofs_and_one_search(folder: Path) -> 
         assert arm in page.text
         assert f"{100 * row['solve_rate']:.1f} %" in page.text
         assert f"{100 * row['ci95'][0]:.1f} to {100 * row['ci95'][1]:.1f} %" in page.text
-    assert page.tags["figure"] == 3
-    assert page.tags["polyline"] == 3 * 2 * (2 + 1)  # metrics, arms, two seeds and their mean
+    assert page.tags["figure"] == 1 + 3  # pass@k, metrics
+    assert page.tags["polyline"] == 2 + 3 * 2 * (2 + 1)  # arms; metrics, arms, two seeds and their mean
     parts = [Run(path) for path in (folder / "arms").iterdir()]
     solved = {play.problem.key: play for part in parts for play in part.trajectories() if play.solved}
     assert page.tags["details"] == len(solved) > 2
@@ -129,6 +130,19 @@ def test_a_trace_with_a_bad_line_is_refused_and_a_torn_end_is_not(folder: Path) 
     trace.write_text("{\n" + whole)
     with pytest.raises(DataError, match="line 1"):
         report.write(folder)
+
+
+def test_pass_at_k_is_drawn_over_the_doublings_of_k(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    run.log({"step": 1})
+    run.write_summary({"arms": {"a": {"pass_at_k": {"1": 0.0, "2": 0.5, "4": 1.0, "0": 1.0}}, "b": {"pass_at_k": {}}}})
+    text = report.write(run.path).read_text(encoding="utf-8")
+    page = harmless(text)
+    (points,) = re.findall(r'<polyline class="mean c0" points="([^"]+)"', text)
+    (x0, y0), (x1, y1), (x2, y2) = ([float(value) for value in point.split(",")] for point in points.split())
+    assert (x1 - x0, y1 - y0) == (pytest.approx(x2 - x1), pytest.approx(y2 - y1))
+    assert "log2 k" in page.text
+    assert "not finished" not in page.text
 
 
 def test_an_unfinished_run_has_a_page_that_says_so(folder: Path) -> None:

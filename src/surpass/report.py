@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -39,6 +40,7 @@ PANELS = (
 )  # drawn first, in this order
 AT_MOST = 10  # panels
 TRAINING = (("train",), ("automation",))  # folders whose problems were learned from, see `experiments/`
+POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
 INDEX = {"arm", "seed", "step", "epoch", "seconds", "time"}  # of a row of metrics: not drawn
 COLUMNS = {  # of the table: key of summary.json -> heading
     "solved": "solved",
@@ -65,6 +67,7 @@ def write(run: Path) -> Path:
     sections = [
         _heading(run, config, summary),
         _section("Results", _table(summary.get("arms", {}), arms)),
+        _section("Samples that solve", _pass_at_k(summary.get("arms", {}), arms)),
         _section("Learning curves", _curves(rows, arms)),
         _section("Solved, with proofs", _solved(_successes(run))),
         _section("One search", _search(run)),
@@ -116,7 +119,7 @@ def _heading(run: Path, config: Mapping[str, Any], summary: Mapping[str, Any]) -
     name = escape(str(config.get("experiment") or run.resolve().name))
     arms: Mapping[str, Any] = summary.get("arms", {})
     rates = {arm: float(row["solve_rate"]) for arm, row in arms.items() if _is_number(row.get("solve_rate"))}
-    lead = "This run has not finished: it has no summary yet."
+    lead = "" if summary else "This run has not finished: it has no summary yet."
     if rates:
         best = max(rates, key=lambda arm: rates[arm])
         row = arms[best]
@@ -201,6 +204,20 @@ def _curves(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
     shown = {arm: index for arm, index in names.items() if any(arm in lines for lines in series.values())}
     rest = f'<p class="soft">{len(panels) - AT_MOST} more in metrics.jsonl.</p>' if len(panels) > AT_MOST else ""
     return f'{curves.legend(shown)}<div class="panels">{"".join(panels[:AT_MOST])}</div>{rest}'
+
+
+def _pass_at_k(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) -> str:
+    """Return pass@k over k in doublings; nothing where no arm was sampled more than once."""
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for arm, row in arms.items():
+        rates = row.get("pass_at_k")
+        found = rates.items() if isinstance(rates, dict) else ()
+        points = [(math.log2(int(k)), float(rate)) for k, rate in found if POSITIVE.fullmatch(k) and _is_number(rate)]
+        if len(points) > 1:
+            lines[arm] = {"": points}
+    drawn = curves.panel("pass@k: the chance that one of k samples solves a problem", lines, colours, x_label="log2 k")
+    shown = {arm: index for arm, index in colours.items() if arm in lines}
+    return f'{curves.legend(shown)}<div class="panels">{drawn}</div>' if drawn else ""
 
 
 def _successes(run: Path) -> Iterator[tuple[str, Trajectory]]:

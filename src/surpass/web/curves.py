@@ -1,6 +1,6 @@
 """Learning curves as inline SVG: one panel per metric, one colour per arm, thin lines for seeds, a thick mean.
 
-Every function returns markup; every text that comes from outside is escaped here. Colours are CSS classes `c0`...`c7`
+Every function returns markup; every text that comes from outside is escaped here. Colours are CSS classes `c0`...`c9`
 of `style.css`, so that a page follows the reader's light or dark theme.
 """
 
@@ -13,13 +13,13 @@ from html import escape
 Points = Sequence[tuple[float, float]]  # (step, value), by step
 Curves = Mapping[str, Mapping[str, Points]]  # arm -> seed -> points
 
-COLOURS = 8  # of style.css
+COLOURS = 10  # of style.css
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 30
 POINTS = 240  # per line; more would be thinner than a pixel
 
 
-def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
+def panel(title: str, curves: Curves, colours: Mapping[str, int], *, x_label: str = "step") -> str:
     """Return one figure, or an empty text where there is nothing finite to draw; `colours` numbers the arms."""
     lines = {arm: {seed: thinned(points) for seed, points in seeds.items()} for arm, seeds in curves.items()}
     xs, ys = _values(lines, 0), _values(lines, 1)
@@ -41,7 +41,7 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_ticks:
-        if x_low <= tick <= x_high - 0.08 * (x_high - x_low):  # room for the word `step`
+        if x_low <= tick <= x_high - 0.08 * (x_high - x_low):  # room for the label of the axis
             x, _ = place(tick, y_low)
             marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 11}" text-anchor="middle">{tick:g}</text>')
     for arm, seeds in lines.items():
@@ -50,11 +50,11 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int]) -> str:
             marks += [_line(points, place, f"seed {colour}", f"{arm}, seed {seed}") for seed, points in seeds.items()]
         marks.append(_line(mean(seeds.values()), place, f"mean {colour}", arm))
     label = escape(title.replace("_", " "))
-    marks.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 11}" text-anchor="end">step</text>')
+    marks.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 11}" text-anchor="end">{escape(x_label)}</text>')
     body = "".join(marks)
     return (
         f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{label} by training step">{body}</svg></figure>'
+        f'aria-label="{label} by {escape(x_label)}">{body}</svg></figure>'
     )
 
 
