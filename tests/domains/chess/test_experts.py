@@ -22,6 +22,7 @@ from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.errors import ConfigError, DataError, VerifierError
 
+ANY = Filter()
 EASY = ("greedy epsilon=0.2 rating=900", "random name=dice")
 ENDGAME = "8/5k2/8/8/8/2R5/3K4/8 w - - 0 60"
 
@@ -33,7 +34,7 @@ def scores(part: Part, played: Sequence[str]) -> Mapping[str, float]:
 
 def draws(spec: str, board: chess.Board, number: int = 4000) -> Counter[str]:
     expert, rng = parse(spec), random.Random(7)
-    return Counter(choose(expert, board, [], rng, scores).uci() for _ in range(number))
+    return Counter(choose(expert, board, [], rng=rng, think=scores).uci() for _ in range(number))
 
 
 def near(found: int, share: float, number: int = 4000) -> bool:
@@ -135,7 +136,7 @@ def test_an_engines_scores_are_on_one_scale_and_its_move_comes_first() -> None:
 @pytest.mark.parametrize("bad", ["e2e5", "", "resign", "0000"])
 def test_an_engines_illegal_move_is_trouble_and_not_played(bad: str) -> None:
     with pytest.raises(VerifierError, match="no legal move"):
-        choose(parse("stockfish"), chess.Board(), [], random.Random(0), lambda part, played: {bad: 0.0})
+        choose(parse("stockfish"), chess.Board(), [], rng=random.Random(0), think=lambda part, played: {bad: 0.0})
 
 
 def test_colours_and_openings_are_even() -> None:
@@ -168,7 +169,7 @@ def test_the_same_seed_gives_the_same_bytes_whoever_plays(tmp_path: Path) -> Non
 def test_the_games_read_back_with_their_tags(tmp_path: Path) -> None:
     progress = run(options(tmp_path, opening_plies=3))
     report = Report()
-    games = list(read([tmp_path / "games.pgn"], Filter(), report))
+    games = list(read([tmp_path / "games.pgn"], ANY, report))
     assert report.kept == progress.games == 6
     assert not report.bad
     assert report.plies == progress.plies
@@ -324,13 +325,21 @@ def test_an_engine_that_always_fails_stops_the_run_and_keeps_what_there_is(
     fake(tmp_path, monkeypatch, "dies")
     with pytest.raises(VerifierError, match=r"3 games in a row were lost, the last to: .*died"):
         run(options(tmp_path, games=20, expert=experts))
-    games = list(read([tmp_path / "games.pgn"], Filter(), Report()))
+    games = list(read([tmp_path / "games.pgn"], ANY, Report()))
     assert [game.tags["Round"] for game in games] == ["1"]  # of the two random players
+    fake(tmp_path, monkeypatch, "")  # it works again: nothing is lost after all
+    assert not run(options(tmp_path, games=4, expert=experts)).lost
+    run(options(tmp_path, games=4, expert=experts, out=tmp_path / "healthy.pgn"))
+    assert (tmp_path / "games.pgn").read_bytes() == (tmp_path / "healthy.pgn").read_bytes()
+
+
+def test_single_games_that_are_lost_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two experts fails: of four games in turn the first succeeds, and of the rest no three come in a row."""
+    fake(tmp_path, monkeypatch, "dies")
+    progress = run(options(tmp_path, games=3, expert=("random", "stockfish epsilon=0.2")))
+    assert [trouble.split(":")[0] for trouble in progress.lost] == ["game 2", "game 3"]
+    assert (progress.games, progress.results.total()) == (3, 1)
     assert json.loads((tmp_path / "games.pgn.json").read_text())["games"] == 3
-    fake(tmp_path, monkeypatch, "")
-    progress = run(options(tmp_path, games=4, expert=experts))
-    assert len(progress.lost) == 2
-    assert "died" in progress.lost[0]
 
 
 def test_without_stockfish_one_line_says_what_still_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -351,7 +360,7 @@ def test_stockfish_experts_play_the_same_games_again(tmp_path: Path) -> None:
         run(options(tmp_path, out=tmp_path / f"{name}.pgn", jobs=jobs, expert=experts, games=6))
     assert (tmp_path / "a.pgn").read_bytes() == (tmp_path / "b.pgn").read_bytes()
     report = Report()
-    assert len(list(read([tmp_path / "a.pgn"], Filter(), report))) == 6
+    assert len(list(read([tmp_path / "a.pgn"], ANY, report))) == 6
     assert not report.bad
     # one game alone is the same game: nothing of an earlier one is remembered
     match = Match(tuple(map(parse, experts)), 0, 0, 10.0, find_stockfish())
@@ -381,6 +390,6 @@ def test_a_limit_that_stockfish_would_ignore_is_refused(tmp_path: Path, limit: s
 @pytest.mark.stockfish
 def test_full_strength_beats_a_blunderer(tmp_path: Path) -> None:
     run(options(tmp_path, expert=("stockfish nodes=50 epsilon=0.01 name=good", "random name=bad"), games=8))
-    games = list(read([tmp_path / "games.pgn"], Filter(), Report()))
+    games = list(read([tmp_path / "games.pgn"], ANY, Report()))
     between = [game for game in games if game.tags["White"] != game.tags["Black"]]
     assert all(game.result == ("1-0" if game.tags["White"] == "good" else "0-1") for game in between)

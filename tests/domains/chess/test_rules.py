@@ -182,6 +182,22 @@ def test_identity_is_equal_exactly_where_the_place_is() -> None:
     assert len(set(names.values())) == len(names) > 250
 
 
+def test_castling_rights_tell_places_apart_and_an_empty_en_passant_square_does_not() -> None:
+    board = board_of("4k2r/8/8/8/8/8/4P3/4K2R w Kk - 0 1")
+    begun = identity(board), place(board)
+    for move in ("h1g1", "h8g8", "g1h1", "g8h8"):
+        board.push_uci(move)
+    assert identity(board) != begun[0]
+    assert place(board) != begun[1]
+    board.push_uci("e2e4")  # nobody can capture en passant
+    other = board_of("4k2r/8/8/8/4P3/8/8/4K2R b - - 0 1")
+    assert board.ep_square is not None
+    assert (identity(board), place(board)) == (identity(other), place(other))
+    real = [board_of(f"4k3/8/8/8/3pP3/8/8/4K3 b - {square} 0 1") for square in ("e3", "-")]
+    assert identity(real[0]) != identity(real[1])
+    assert place(real[0]) != place(real[1])
+
+
 def test_a_name_is_a_legal_move_exactly_where_the_list_has_it() -> None:
     names = {*geometric_moves(), "0000", "e1h1", "e8a8", "", "e2e4 ", "e7e8k", "a1a1", "P@e4"}
     for fen, _, _ in PERFT:

@@ -24,7 +24,7 @@ from surpass.domains.chess.tokens import Characters, Moves, Vocabulary
 from surpass.errors import ConfigError, DataError
 from tests.domains.chess.played import pgn_of, random_game
 
-GAMES = [random_game(seed, 3 + 7 * seed % 60, (1000 + seed, None)) for seed in range(60)]
+GAMES = [random_game(seed, 3 + 7 * seed % 60, (1000 + seed, 1000 if seed % 2 else None)) for seed in range(60)]
 KEEP = Filter(initial=True)
 KINDS: list[Vocabulary] = [Moves(), Moves(strength=True), Characters(), Characters(results=False, strength=True)]
 
@@ -51,7 +51,7 @@ def written(kind: Vocabulary, games: list[Game]) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
 def test_a_pack_is_its_games_one_after_the_other_each_once(source: Path, tmp_path: Path, kind: Vocabulary) -> None:
     """No opening is written again and no ending is lost: the tokens laid end to end are the games', nothing else."""
-    pack, report = write_pack([source], tmp_path / "pack", kind, KEEP, shard_tokens=500)
+    pack, report = write_pack([source], tmp_path / "pack", kind, keep=KEEP, shard_tokens=500)
     assert len(pack.shards) > 3
     assert report.kept == len(pack) == len(GAMES)
     assert stream(pack) == written(kind, GAMES)
@@ -69,7 +69,7 @@ class Killed(BaseException):
 def test_a_killed_writer_goes_on_and_nothing_is_doubled_or_lost(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    whole = files(write_pack([source], tmp_path / "whole", Moves(), KEEP, shard_tokens=400)[0].folder)
+    whole = files(write_pack([source], tmp_path / "whole", Moves(), keep=KEEP, shard_tokens=400)[0].folder)
     write, left = shards._write, after
 
     def failing(path: Path, data: bytes) -> None:
@@ -82,7 +82,7 @@ def test_a_killed_writer_goes_on_and_nothing_is_doubled_or_lost(
 
     monkeypatch.setattr(shards, "_write", failing)
     with pytest.raises(Killed):
-        write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=400)
+        write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=400)
     monkeypatch.setattr(shards, "_write", write)
     if after:
         beginning = open_pack(tmp_path / "pack")
@@ -90,7 +90,7 @@ def test_a_killed_writer_goes_on_and_nothing_is_doubled_or_lost(
     else:
         for path in (tmp_path / "pack").iterdir():
             path.unlink()  # not even the index came to be
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=400)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=400)
     assert stream(pack) == written(Moves(), GAMES)
     assert files(pack.folder) == whole
 
@@ -110,7 +110,7 @@ def test_a_writer_that_the_system_kills_goes_on(source: Path, tmp_path: Path) ->
     assert process.wait() < 0
     assert not json.loads((tmp_path / "pack" / "pack.json").read_text())["complete"]
     keep = Filter(initial=True, duplicates=False)
-    pack, report = write_pack([source], tmp_path / "pack", Moves(), keep, shard_tokens=300)
+    pack, report = write_pack([source], tmp_path / "pack", Moves(), keep=keep, shard_tokens=300)
     assert report.read == report.kept == len(pack) == 480
     assert stream(pack) == written(Moves(), GAMES) * 8
 
@@ -130,17 +130,17 @@ def test_duplicates_are_known_across_an_interruption(
 
     monkeypatch.setattr(shards, "_write", failing)
     with pytest.raises(Killed):
-        write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=300)
+        write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=300)
     monkeypatch.setattr(shards, "_write", write)
-    pack, report = write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=300)
+    pack, report = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=300)
     assert stream(pack) == written(Moves(), GAMES)
     assert (report.read, report.dropped) == (120, Counter(duplicate=60))
 
 
 def test_a_finished_pack_is_left_alone_and_another_source_is_refused(source: Path, tmp_path: Path) -> None:
-    write_pack([source], tmp_path / "pack", Moves(), KEEP, games=10)
+    write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, games=10)
     before = files(tmp_path / "pack")
-    pack, report = write_pack([source], tmp_path / "pack", Moves(), KEEP, games=10)
+    pack, report = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, games=10)
     assert files(tmp_path / "pack") == before
     assert len(pack) == report.kept == 10
     longer = Filter(initial=True, min_plies=5)
@@ -151,30 +151,30 @@ def test_a_finished_pack_is_left_alone_and_another_source_is_refused(source: Pat
     ]
     for kind, keep, games in others:
         with pytest.raises(DataError, match="holds a pack with"):
-            write_pack([source], tmp_path / "pack", kind, keep, games=games)
+            write_pack([source], tmp_path / "pack", kind, keep=keep, games=games)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").touch()
     with pytest.raises(DataError, match="is no pack"):
-        write_pack([source], tmp_path / "other", Moves(), KEEP)
+        write_pack([source], tmp_path / "other", Moves(), keep=KEEP)
 
 
 def test_a_file_that_cannot_be_read_at_all_stops_before_anything_is_written(source: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        write_pack([source, tmp_path / "missing.pgn"], tmp_path / "pack", Moves(), KEEP)
+        write_pack([source, tmp_path / "missing.pgn"], tmp_path / "pack", Moves(), keep=KEEP)
     assert not (tmp_path / "pack").exists()
 
 
 def test_games_from_other_positions_are_left_out_and_said(source: Path, tmp_path: Path) -> None:
     other = '[FEN "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"]\n\n1. e4 *\n\n'
     source.write_text(pgn_of(GAMES[0]) + other + pgn_of(GAMES[1]))
-    pack, report = write_pack([source], tmp_path / "pack", Moves(), KEEP)
+    pack, report = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     assert stream(pack) == written(Moves(), GAMES[:2])
     assert report.dropped == Counter({"from another position": 1})
 
 
 @pytest.mark.parametrize("part", ["tokens", "offsets", "keys", "pack.json"])
 def test_a_damaged_pack_is_said(source: Path, tmp_path: Path, part: str) -> None:
-    write_pack([source], tmp_path / "pack", Moves(), KEEP)
+    write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     path = tmp_path / "pack" / (part if part == "pack.json" else f"00000.{part}.npy")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"damaged|cannot be read"):
@@ -185,7 +185,7 @@ def test_a_damaged_pack_is_said(source: Path, tmp_path: Path, part: str) -> None
 
 
 def test_tokens_are_mapped_and_not_loaded(source: Path, tmp_path: Path) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=500)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=500)
     assert all(isinstance(shard, np.memmap) and shard.dtype == np.uint16 for shard in pack.shards)
     at = np.arange(int(pack.firsts[-1])).reshape(-1, 1)[::-3]
     assert pack.take(at).ravel().tolist() == stream(pack)[::-3]
@@ -217,7 +217,7 @@ def pairs(pack: Pack, blocks: Blocks) -> Counter[tuple[int, ...]]:
 def test_every_token_is_learned_exactly_once_an_epoch(
     source: Path, tmp_path: Path, mode: Boundaries, length: int, kind: Vocabulary
 ) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", kind, KEEP, games=15, shard_tokens=500)
+    pack, _ = write_pack([source], tmp_path / "pack", kind, keep=KEEP, games=15, shard_tokens=500)
     blocks = Blocks(pack, length, mode, "all", seed=3)
     wanted = pairs(pack, blocks)
     assert wanted.total() == blocks.targets
@@ -234,7 +234,7 @@ def targets_of(blocks: Blocks, step: int) -> Counter[tuple[int, int]]:
 
 
 def test_rows_of_games_keep_each_game_apart_and_whole(source: Path, tmp_path: Path) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(strength=True), KEEP)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(strength=True), keep=KEEP)
     blocks = Blocks(pack, 100, "games", "all")
     games = Counter(
         tuple(pack.take(np.arange(a, b)).tolist()) for a, b in zip(pack.starts, pack.starts[1:], strict=False)
@@ -259,7 +259,7 @@ def test_rows_of_games_keep_each_game_apart_and_whole(source: Path, tmp_path: Pa
 
 
 def test_a_long_game_goes_on_behind_its_own_past(source: Path, tmp_path: Path) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     number = int(np.argmax(np.diff(pack.starts)))
     tokens = pack.take(np.arange(pack.starts[number], pack.starts[number + 1])).tolist()
     blocks = Blocks(pack, 20, "games", "all")
@@ -278,7 +278,7 @@ def test_a_long_game_goes_on_behind_its_own_past(source: Path, tmp_path: Path) -
 
 
 def test_streams_cross_games_and_their_cuts_move(source: Path, tmp_path: Path) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     blocks = Blocks(pack, 64, "stream", "all")
     ring, rows = stream(pack) * 2, blocks.rows
     firsts = []
@@ -296,7 +296,7 @@ def test_streams_cross_games_and_their_cuts_move(source: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_block_depends_on_seed_and_step_alone(source: Path, tmp_path: Path, mode: Boundaries) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP, shard_tokens=700)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, shard_tokens=700)
     one, other = Blocks(pack, 50, mode, seed=1), Blocks(open_pack(pack.folder), 50, mode, seed=1)
     for step in (7, 0, 3, 7, 1000):  # in any order, without what came before
         first, second = one.block(step, 8), other.block(step, 8)
@@ -309,7 +309,7 @@ def test_a_block_depends_on_seed_and_step_alone(source: Path, tmp_path: Path, mo
 def test_splits_share_no_game_and_lose_none(source: Path, tmp_path: Path) -> None:
     same = [Game(game.moves, game.result, 1500, 1500) for game in GAMES]  # the same moves by other players
     source.write_text("".join(map(pgn_of, [*GAMES, *same])))
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     train, valid = (Blocks(pack, 64, "games", split, valid_share=0.3) for split in ("train", "valid"))
     sides = [{pack.game(int(number)).moves for number in blocks.games} for blocks in (train, valid)]
     assert len(train.games) + len(valid.games) == len(pack) == 120
@@ -318,7 +318,7 @@ def test_splits_share_no_game_and_lose_none(source: Path, tmp_path: Path) -> Non
 
 
 def test_blocks_that_make_no_sense_are_refused(source: Path, tmp_path: Path) -> None:
-    pack, _ = write_pack([source], tmp_path / "pack", Moves(), KEEP, games=0)
+    pack, _ = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP, games=0)
     assert len(pack) == 0
     with pytest.raises(DataError, match="no game of the split"):
         Blocks(pack, 64)
@@ -343,6 +343,7 @@ def test_the_command_packs_and_reports(source: Path, tmp_path: Path, capsys: pyt
     assert cli.main(["chess", "pack", str(source), "--out", str(out), "--max-rating", "1030"]) == 0
     said = capsys.readouterr().out
     assert "rating unknown" in said
+    assert "15 games" in said
     assert "vocabulary of 2004" in said
     assert cli.main(["chess", "pack", str(tmp_path / "none.pgn"), "--out", str(tmp_path / "p2")]) == 2
     source.write_bytes(source.read_bytes()[:-700])

@@ -17,7 +17,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields
@@ -45,7 +45,9 @@ class ExpertOptions:
     """Play games between experts and write them as PGN."""
 
     out: Path = Path("games.pgn")  # the file to write, or to go on with
-    expert: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()  # 'stockfish nodes=50 epsilon=0.3'; repeat the flag
+    expert: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction
+    ] = ()  # 'stockfish nodes=50 epsilon=0.3'; repeat the flag
     games: int = 1000  # all together, those already written included
     seed: int = 0  # of everything random
     opening_plies: int = 0  # random legal half-moves before the experts begin
@@ -190,7 +192,7 @@ def play(match: Match, number: int, think: Think) -> Played:
         end = push(move)
     while end is None:
         seat = match.experts[white if board.turn == chess.WHITE else black]
-        end = push(choose(seat, board, played, rng, think))
+        end = push(choose(seat, board, played, rng=rng, think=think))
     why, result = end
     tags = {
         "Event": f"surpass chess experts, seed {match.seed}",
@@ -214,32 +216,43 @@ def opening(seed: int, number: int, plies: int) -> list[chess.Move]:
         rng = random.Random(derive_seed(seed, "opening", number, attempt))
         board, moves = chess.Board(), list[chess.Move]()
         while len(moves) < plies and ending(board, repeated=False) is None:
-            moves.append(rng.choice(list(legal(board).values())))
+            possible = list(legal(board).values())
+            moves.append(possible[int(rng.random() * len(possible))])
             board.push(moves[-1])
         if len(moves) == plies and ending(board, repeated=board.is_repetition(3)) is None:
             return moves
     raise ConfigError(f"found no opening of {plies} random half-moves after which the game goes on; use fewer")
 
 
-def run(options: ExpertOptions) -> Progress:
+def run(options: ExpertOptions, tell: Callable[[Progress], None] = lambda progress: None) -> Progress:
     """Play the games that are not yet in the file and write them; return the progress of all.
 
     Raises ConfigError for experts that would play one game over and over or a file made otherwise, VerifierError where
-    the engine cannot be started or fails in several games in a row. What is written stays, and the same call goes on.
+    the engine cannot be started or fails in several games in a row; those are not counted, but played when it works
+    again. What is written stays, and the same call goes on.
     """
     match, title = _match(options)
     progress = resume(options.out, _made(match, title))
+    tell(progress)
+    lost: list[Played] = []  # in a row, until a game succeeds
     with options.out.open("ab") as file:
-        row = 0
         for played in _games(match, range(progress.games, options.games), options.jobs or len(os.sched_getaffinity(0))):
-            row = row + 1 if played.trouble else 0
-            if row == LOST_IN_A_ROW:  # none of them is counted: they are played again when the engine works
-                raise VerifierError(f"{row} games in a row were lost, the last to: {played.trouble}")
-            _note(progress, played)
+            if played.trouble:
+                lost.append(played)
+                if len(lost) == LOST_IN_A_ROW:
+                    raise VerifierError(f"{len(lost)} games in a row were lost, the last to: {played.trouble}")
+                continue
+            for one in (*lost, played):
+                _note(progress, one)
+            lost.clear()
             file.write(played.pgn.encode())
             file.flush()
             progress.bytes = file.tell()
             _save(options.out, progress)
+            tell(progress)
+    for one in lost:
+        _note(progress, one)
+    _save(options.out, progress)
     return progress
 
 
@@ -250,9 +263,9 @@ def resume(path: Path, made: Mapping[str, Any]) -> Progress:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
         progress = Progress(dict(made))
         _save(path, progress)
+        path.touch()
         return progress
     beside = _beside(path)
     try:
@@ -277,9 +290,14 @@ def resume(path: Path, made: Mapping[str, Any]) -> Progress:
 def main(options: ExpertOptions) -> int:
     """`surpass chess experts`: play, and say what came of it; 1 where games were lost."""
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
+    columns = (TextColumn("games"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        progress = run(options)
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("games", total=options.games)
+            progress = run(options, lambda now: bar.update(task, completed=now.games))
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
         return 130

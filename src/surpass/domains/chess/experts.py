@@ -163,7 +163,9 @@ def phase_of(board: chess.Board) -> str:
     return "opening" if board.ply() < 20 else "middlegame"
 
 
-def choose(expert: Expert, board: chess.Board, played: Sequence[str], rng: random.Random, think: Think) -> chess.Move:
+def choose(
+    expert: Expert, board: chess.Board, played: Sequence[str], *, rng: random.Random, think: Think
+) -> chess.Move:
     """Return the expert's move, which is legal; every draw comes from `rng`. Raises what `think` raises.
 
     Draws, in order: the part (of a mixture), whether it errs (where it may), the move (unless there is one best).

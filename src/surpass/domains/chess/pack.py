@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import tyro
 
 from surpass.domains.chess.filters import Filter
-from surpass.domains.chess.games import Report
 from surpass.domains.chess.shards import SHARD_TOKENS, write_pack
 from surpass.domains.chess.tokens import Characters, Moves, Vocabulary
 from surpass.errors import ConfigError
@@ -48,16 +47,16 @@ def main(options: PackOptions) -> int:
     """Pack, and say what became of every game; 1 where none is left or a file could not be read to its end."""
     from rich.console import Console
 
-    report = Report()
     try:
-        with Console(stderr=True).status("packing ..."):
+        with Console(stderr=True).status("packing ...") as status:
             pack, report = write_pack(
                 options.files,
                 options.out,
                 options.vocabulary,
-                options.keep,
+                keep=options.keep,
                 games=options.games,
                 shard_tokens=options.shard_tokens,
+                tell=lambda now: status.update(f"{now.read:,} games read, {now.kept:,} kept ..."),
             )
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on where this one stopped")

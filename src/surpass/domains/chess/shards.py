@@ -17,7 +17,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -97,10 +97,11 @@ def write_pack(
     paths: Sequence[Path],
     folder: Path,
     vocabulary: Vocabulary,
-    keep: Filter,
     *,
+    keep: Filter,
     games: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    tell: Callable[[Report], None] = lambda report: None,
 ) -> tuple[Pack, Report]:
     """Write the games of files that pass the filter, at most `games` of them, and return the pack and what was read.
 
@@ -121,6 +122,8 @@ def write_pack(
             shard.add(game, vocabulary.encode(play_of(game, vocabulary.notation)))
             if shard.size >= shard_tokens:
                 shard.close(report)
+            if report.read % 1000 == 0:
+                tell(report)
         shard.close(report, complete=True)
     return open_pack(folder), report
 
