@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from surpass.conformance import check_policy
 from surpass.core import Observation, Proposal
 from surpass.errors import ConfigError, ModelError
 from surpass.models.hf import LanguageModel, Layout
-from surpass.models.prefix import BLOCK, PrefixCache, blocks, groups
+from surpass.models.prefix import BLOCK, PASS, PrefixCache, blocks, groups
 from tests.models.tiny import causal, observations, save_byt5
 
 SEEN = observations(1, 9, 3, 20, 1, 12)
@@ -118,9 +121,11 @@ def test_the_block_used_longest_ago_gives_way() -> None:
     assert len(cache) == 3
     slots = cache.find((*one, *two, 7))
     assert len(slots) == 2
-    states, owner = cache.load([slots, cache.find((*other, 0))])
-    assert states[0, 0, :, 0, :, 0].tolist() == [[*one, *two], [*other, *states[0, 0, 1, 0, BLOCK:, 0].tolist()]]
-    assert owner.tolist() == [[-1] * 16, [-1] * 8 + [-2] * 8]
+    index, owner = cache.columns([slots, cache.find((*other, 0))])
+    keys, values = cache.load(0, index)
+    assert keys[0].flatten().tolist() == values[0].flatten().tolist() == [*one, *two]
+    assert keys[1, 0, 0].flatten().tolist() == list(other)
+    assert owner.tolist() == [[-1] * 2 * BLOCK, [-1] * BLOCK + [-2] * BLOCK]
     cache.find((*one, *two, 0))
     keep((*two, 0))  # equal tokens in another place are another block, and `other` was used longest ago
     assert cache.find((*other, 0)) == []
@@ -130,11 +135,22 @@ def test_the_block_used_longest_ago_gives_way() -> None:
     assert cache.find((*one, *two, 0)) == slots  # a block outlives those behind it
 
 
-def test_groups_are_of_like_length() -> None:
-    lengths = [8, 0, 64, 48, 16, 64, 8, 0]
+@given(st.lists(st.integers(0, 300), max_size=7))
+def test_groups_cost_least(lengths: list[int]) -> None:
+    """Oracle: every way to cut the lengths, sorted, into groups."""
+
+    def cost(parts: list[list[int]]) -> int:
+        return sum(len(part) * max(part) + PASS for part in parts)
+
     found = groups(lengths)
-    assert sorted(index for group in found for index in group) == [0, 2, 3, 4, 5, 6]
-    assert all(2 * min(lengths[i] for i in group) >= max(lengths[i] for i in group) for group in found)
+    assert sorted(index for group in found for index in group) == [i for i, one in enumerate(lengths) if one]
+    ranked = sorted((one for one in lengths if one), reverse=True)
+    ways = [[ranked]] if ranked else [[]]
+    for cuts in range(1, len(ranked)):
+        for where in combinations(range(1, len(ranked)), cuts):
+            edges = [0, *where, len(ranked)]
+            ways.append([ranked[a:b] for a, b in pairwise(edges)])
+    assert cost([[lengths[i] for i in group] for group in found]) == min(map(cost, ways))
 
 
 def test_what_cannot_be_cached_is_refused(tmp_path: Path) -> None:

@@ -172,6 +172,16 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.room: list[Tensor] = []  # keys and values, with spare columns
 
+    def begin(self, blocks: Tensor) -> None:
+        """Start from the keys and values of blocks of columns [2, B, H, n, columns, d]."""
+        width = blocks.shape[3] * blocks.shape[4]
+        for states in blocks:
+            room = states.new_empty(*states.shape[:2], width + ROOM, states.shape[-1])
+            room[:, :, :width].view(states.shape).copy_(states)
+            self.room.append(room)
+        self.keys, self.values = (room[:, :, :width] for room in self.room)
+        self.is_initialized = True
+
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         new = (key_states, value_states)
         old = (self.keys, self.values)
@@ -205,10 +215,12 @@ class _Memory:
     owner: Tensor  # of each column [B, P]
     logits: Tensor  # after the last token [B, V]
 
-    def states(self) -> Tensor:
-        """Return keys and values [L, 2, B, H, P, d]."""
+    def states(self, last: int) -> Tensor:
+        """Return keys and values of the last columns [L, 2, B, H, last, d]."""
         pairs = [(layer.keys, layer.values) for layer in self.layers]
-        return torch.stack([torch.stack([keys, values]) for keys, values in pairs if keys is not None is not values])
+        return torch.stack(
+            [torch.stack([k[:, :, -last:], v[:, :, -last:]]) for k, v in pairs if k is not None is not v]
+        )
 
 
 def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, prefixes: PrefixCache | None) -> _Memory:
@@ -226,7 +238,8 @@ def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, pre
         if not known:
             continue  # the groups before had the same beginnings
         heads = [prompts[index][: blocks(prompts[index]) * BLOCK] for index in known]
-        states = _read(network, heads, prefixes, list(known.values()), pad).states()
+        last = max(len(head) - len(slots) * BLOCK for head, slots in zip(heads, known.values(), strict=True))
+        states = _read(network, heads, prefixes, list(known.values()), pad).states(last)
         for row, (index, slots) in enumerate(known.items()):
             begin = len(slots) * BLOCK
             prefixes.keep(prompts[index], begin, states[:, :, row, :, begin - len(heads[row]) :])
@@ -248,9 +261,9 @@ def _read(
     owner = torch.where(place < 0, NOBODY, PROMPT)
     layers = [_RoomyLayer() for _ in range(network.config.num_hidden_layers)]
     if prefixes is not None and begins.any():
-        stored, before = prefixes.load(known)
-        for layer, (keys, values) in zip(layers, stored, strict=True):
-            layer.update(keys, values)
+        index, before = prefixes.columns(known)
+        for number, layer in enumerate(layers):
+            layer.begin(prefixes.load(number, index))
         owner = torch.cat([before, owner], 1)
     owner = owner.to(device)
     logits = network(

@@ -26,7 +26,8 @@ from transformers import PreTrainedModel
 from surpass.errors import ConfigError
 from surpass.models.packing import NOBODY, PROMPT, Tokens
 
-BLOCK = 8  # tokens; at most so many of a known prompt are computed again, and fewer would cost more than they save
+BLOCK = 4  # tokens; at most so many of a known prompt are computed again
+PASS = 64  # tokens that take as long as what a pass through a small network costs on top of its tokens
 
 Key = tuple[int, Tokens]  # the block before (0: none) and the tokens of this one
 
@@ -80,14 +81,17 @@ class PrefixCache:
             self._slots.move_to_end(key)
         return slots
 
-    def load(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return keys and values [L, 2, B, H, P, d] of the blocks in each row, and the owner [B, P] of each column."""
-        assert self._pool is not None
+    def columns(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return what `load` wants for these slots [B, n], and the owner [B, n * BLOCK] of each column."""
         width = max(map(len, rows))
         index = torch.tensor([(*row, *(0,) * (width - len(row))) for row in rows])
-        found = self._pool[index.to(self._pool.device)].permute(2, 3, 0, 4, 1, 5, 6)
         known = torch.arange(width * BLOCK) < torch.tensor([len(row) * BLOCK for row in rows])[:, None]
-        return found.flatten(4, 5), torch.where(known, PROMPT, NOBODY)
+        return index, torch.where(known, PROMPT, NOBODY)
+
+    def load(self, layer: int, index: Tensor) -> Tensor:
+        """Return keys and values of a layer [2, B, H, n, BLOCK, d]."""
+        assert self._pool is not None
+        return self._pool[:, layer][index.to(self._pool.device)].permute(2, 0, 3, 1, 4, 5)
 
     def keep(self, prompt: Tokens, begin: int, states: Tensor) -> None:
         """Store the blocks from token `begin` on; `states` [L, 2, H, T, d] are the keys and values of those tokens."""
@@ -95,18 +99,21 @@ class PrefixCache:
             layers, two, heads, _, size = states.shape
             slots = int(self.megabytes * 2**20) // (layers * two * heads * BLOCK * size * states.element_size())
             self._pool = states.new_empty(max(1, slots), layers, two, heads, BLOCK, size)
-        before = 0
+        before, kept = 0, dict[int, int]()
         for index in range(blocks(prompt)):
             key, at = (before, prompt[index * BLOCK : (index + 1) * BLOCK]), index * BLOCK - begin
             if key not in self._slots:
                 if at < 0:
-                    return  # it gave way in the meantime
+                    break  # it gave way in the meantime
                 slot = len(self._slots)
                 if slot == len(self._pool):
                     _, (slot, _) = self._slots.popitem(last=False)
-                self._pool[slot] = states[:, :, :, at : at + BLOCK]
+                kept[slot] = at // BLOCK  # the last one counts, where the pool is smaller than the prompt
                 self._slots[key] = slot, next(self._numbers)
             before = self._slots[key][1]
+        if kept:
+            whole = torch.stack(torch.split(states[:, :, :, : states.shape[3] // BLOCK * BLOCK], BLOCK, 3))
+            self._pool[list(kept)] = whole[list(kept.values())]
 
 
 def blocks(prompt: Tokens) -> int:
@@ -115,17 +122,21 @@ def blocks(prompt: Tokens) -> int:
 
 
 def groups(lengths: Sequence[int]) -> list[list[int]]:
-    """Return the indices of all lengths above 0 in groups within which none is less than half of another.
+    """Return the indices of all lengths above 0 in groups that cost least, each padded to its longest.
 
-    >>> groups([8, 0, 64, 48, 16])
-    [[2, 3], [4, 0]]
+    A group costs rows x longest tokens, and `PASS` for the pass through the network.
+
+    >>> groups([8, 0, 640, 480, 16, 8])
+    [[2], [3], [4, 0, 5]]
     """
-    found: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if not lengths[index]:
-            break
-        if found and 2 * lengths[index] >= lengths[found[-1][0]]:
-            found[-1].append(index)
-        else:
-            found.append([index])
-    return found
+    order = sorted((index for index in range(len(lengths)) if lengths[index]), key=lambda index: -lengths[index])
+    best: list[tuple[int, int]] = [(0, 0)]  # for the first n of the order: their cost, and where the last group begins
+    for end in range(1, len(order) + 1):
+        costs = ((best[begin][0] + (end - begin) * lengths[order[begin]] + PASS, begin) for begin in range(end))
+        best.append(min(costs))
+    found, end = list[list[int]](), len(order)
+    while end:
+        begin = best[end][1]
+        found.append(order[begin:end])
+        end = begin
+    return found[::-1]

@@ -4,8 +4,11 @@
     batched          all alive at once, one model batch over all that wait
     prefix cache     batched, and what was computed of a prompt is kept for those that begin alike
 
-The model is a small one from scratch, taught for a while on known solutions, so that actions have the length they have
-in use and a search goes as deep as it would. All ways make the same search of the same problems by the same seeds
+The model is a small one from scratch, taught for a moment on known solutions, so that its actions have the length they
+have in use. It knows little, though, and searches of a poor policy run dry: where the domain says what is legal, an
+action that is not is replaced by one that is (by its text alone), and searches go on after a proof. So all problems
+take all their expansions, as with a good policy on hard problems; what is measured is speed, not success.
+All ways make the same search of the same problems by the same seeds
 (`agreement` says for how many the outcome is the same; rounding may turn a sample), in turns, `rounds` times, medians
 shown. An expansion is one observation for which proposals were asked. Ratios by the clock and by seconds of this
 process's processors are those of expansions to `one at a time`; on a machine that others use, the second is the one to
@@ -17,11 +20,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -30,7 +34,18 @@ from typing import Literal, cast
 import torch
 from rich.table import Table
 
-from surpass.core import Domain, Observation, Policy, Problem, Proposal, Trajectory, replay
+from surpass.core import (
+    Conversation,
+    Domain,
+    Observation,
+    Policy,
+    Problem,
+    Proposal,
+    Status,
+    Trajectory,
+    Verdict,
+    replay,
+)
 from surpass.domains.proofs.kernel.domain import Kernel
 from surpass.errors import ConfigError
 from surpass.models.hf import LanguageModel, Placement
@@ -38,6 +53,7 @@ from surpass.objectives.batch import log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import Parts, TrainConfig
 from surpass.rollouts.runner import RunOptions, run
+from surpass.rollouts.seeds import derive_seed
 from surpass.rollouts.workers import Workers
 from surpass.search.best_first import best_first
 from surpass.store import Run
@@ -55,9 +71,10 @@ class BenchConfig:
     corpus: Path | None = None  # of extracted lemmas, for rocq
     problems: int = 64  # all of them alive at once, but for the first way
     width: int = 8  # proposals for each expansion
-    expansions: int = 16  # of each problem, at most
+    expansions: int = 8  # of each problem, at most
     size: str = "small"  # a model preset: 4 million parameters at most
-    steps: int = 120  # of teaching, 4 problems each
+    steps: int = 30  # of teaching, 4 problems each
+    model: Path | None = None  # the folder of a saved policy to use instead of teaching one
     megabytes: float = 256.0  # of the prefix cache
     workers: int = 0  # processes that step the domain; 0: this one
     threads: int = 0  # of the model; 0: as many as there are cores
@@ -122,7 +139,7 @@ class Report:
 
 
 class Counted:
-    """A policy with a clock: what it was asked, in how many calls, and how long it took."""
+    """A policy whose actions are legal, with a clock: what it was asked, in how many calls, and how long it took."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.calls, self.rows, self.seconds = policy, 0, 0, 0.0
@@ -132,7 +149,13 @@ class Counted:
         rows = self.policy.propose(observations, n, seeds=seeds)
         self.seconds += time.perf_counter() - began
         self.calls, self.rows = self.calls + 1, self.rows + len(rows)
-        return rows
+        return [[_legal(seen, one) for one in row] for seen, row in zip(observations, rows, strict=True)]
+
+
+def _legal(seen: Observation, proposal: Proposal) -> Proposal:
+    if not seen.legal or proposal.action in seen.legal:
+        return proposal
+    return replace(proposal, action=seen.legal[derive_seed(proposal.action) % len(seen.legal)])
 
 
 def main(config: BenchConfig) -> Report:
@@ -170,7 +193,9 @@ def _opened(config: BenchConfig) -> Iterator[tuple[Domain[Hashable], list[Proble
 
 
 def _taught(config: BenchConfig, domain: Domain[Hashable], problems: Sequence[Problem]) -> LanguageModel:
-    """Return a model from scratch that has seen the known solutions of some problems."""
+    """Return the saved model, or one from scratch that has seen the known solutions of some problems."""
+    if config.model is not None:
+        return LanguageModel.load(config.model, placement=Placement(micro_tokens=MICRO))
     known = {problem.key: replay(domain, problem, problem.data["solution"]) for problem in problems}
     steps = [step for one in known.values() for step in one.steps]
     texts = [text for step in steps for text in (step.observation.text, step.proposal.action)]
@@ -196,15 +221,15 @@ def _measure(
     """Run the ways in turns."""
     live = {ONE: 1, BATCHED: len(problems), CACHED: len(problems)}
     found: dict[str, list[Way]] = {name: [] for name in live}
-    ends: dict[str, list[tuple[str, ...]]] = {}
+    ends: dict[str, list[object]] = {}
     observations = [domain.observe(domain.start(problem)) for problem in problems]
     policy.propose(observations[:1], config.width, seeds=[0])  # the first call of a network takes longer
     for _ in range(config.rounds):
         for name, count in live.items():
             player = policy.remembering(config.megabytes) if name == CACHED else policy
-            way, records = _search(config, domain, player, problems, RunOptions(live=count, pool=pool))
+            way, outcomes = _search(config, domain, player, problems, RunOptions(live=count, pool=pool))
             found[name].append(way)
-            ends[name] = [(record.verdict.status.value, *record.actions) for record in records]
+            ends[name] = [tuple((one.verdict.status, *one.actions) for one in records) for records in outcomes]
     return Report(
         domain=config.domain,
         problems=len(problems),
@@ -227,16 +252,16 @@ def _search(
     policy: LanguageModel,
     problems: Sequence[Problem],
     options: RunOptions,
-) -> tuple[Way, list[Trajectory]]:
-    """Search all problems one way; the records are the last ones of each problem."""
+) -> tuple[Way, list[list[Trajectory]]]:
+    """Search all problems one way and return what each problem's search found."""
     counted = Counted(policy)
-    search = partial(best_first, width=config.width, expansions=config.expansions)
+    search = partial(_to_the_end, config=config)
+    found: dict[str, list[Trajectory]] = {problem.key: [] for problem in problems}
     began, worked = time.perf_counter(), time.process_time()
-    records = {
-        one.problem.key: one for one in run(search, problems, domain, counted, seed=config.seed, options=options)
-    }
+    for one in run(search, problems, domain, counted, seed=config.seed, options=options):
+        found[one.problem.key].append(one)
     seconds, processor = time.perf_counter() - began, time.process_time() - worked
-    verifier = sum(record.info["verifier_seconds"] for record in records.values())
+    verifier = sum(records[-1].info["verifier_seconds"] for records in found.values())
     prefixes = policy.prefixes
     way = Way(
         seconds=seconds,
@@ -248,9 +273,19 @@ def _search(
         model_share=counted.seconds / seconds,
         verifier_utilisation=verifier / seconds / max(1, config.workers),
         reused=prefixes.reused / prefixes.tokens if prefixes else 0.0,
-        solved=sum(record.solved for record in records.values()),
+        solved=sum(any(one.solved for one in records) for records in found.values()),
     )
-    return way, list(records.values())
+    return way, list(found.values())
+
+
+def _to_the_end(
+    domain: Domain[Hashable], problem: Problem, state: Hashable, /, *, config: BenchConfig
+) -> Conversation[None]:
+    """Search on after proofs, and end with a record that carries the whole bill."""
+    yield from best_first(
+        domain, problem, state, width=config.width, expansions=config.expansions, solutions=sys.maxsize
+    )
+    yield Trajectory(problem, (), Verdict(Status.UNKNOWN))
 
 
 def _median(ways: Sequence[Way]) -> Way:
