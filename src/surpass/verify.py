@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 from surpass.core import Status, Trajectory, Verdict, replay
+from surpass.domains import DOMAINS
 from surpass.errors import DataError
 from surpass.store import Run
 
@@ -86,11 +89,10 @@ def checker(trajectory: Trajectory) -> str:
     return name
 
 
-def in_kernel(trajectories: Sequence[Trajectory]) -> list[Verdict]:
-    """Return what the embedded kernel says of proofs, spelled freely: the rules decide, not the canonical spelling."""
-    from surpass.domains.proofs.kernel.domain import Kernel
-
-    return [replay(Kernel(canonical=False), one.problem, one.actions).verdict for one in trajectories]
+def by_rules(name: str, trajectories: Sequence[Trajectory]) -> list[Verdict]:
+    """Return what a domain that is its own checker says of plays: its rules decide, not their canonical spelling."""
+    domain = resolve_name(DOMAINS[name])(canonical=False)
+    return [replay(domain, one.problem, one.actions).verdict for one in trajectories]
 
 
 def in_rocq(trajectories: Sequence[Trajectory]) -> list[Verdict]:
@@ -100,4 +102,7 @@ def in_rocq(trajectories: Sequence[Trajectory]) -> list[Verdict]:
     return recheck(trajectories)
 
 
-CHECKERS: Mapping[str, Callable[[Sequence[Trajectory]], list[Verdict]]] = {"kernel": in_kernel, "rocq": in_rocq}
+CHECKERS: Mapping[str, Callable[[Sequence[Trajectory]], list[Verdict]]] = {
+    **{name: partial(by_rules, name) for name in ("kernel", "game24", "blocksworld", "prontoqa")},
+    "rocq": in_rocq,
+}
