@@ -206,6 +206,12 @@ def test_comments_variations_and_glyphs_change_nothing(seed: int, plies: int) ->
     assert words(found) == words(plain)
 
 
+def test_a_tag_within_a_comment_is_a_comment() -> None:
+    text = '[White "a"]\n\n1. e4 { as in\n[White "b"]\n\n1. d4 * } e5 {\n} *\n\n[White "c"]\n\n1. c4 *\n'
+    found = [(tags["White"], words(moves)[0]) for tags, moves in scan(text.split("\n"))]
+    assert found == [("a", ["e4", "e5"]), ("c", ["c4"])]
+
+
 def test_csv_and_parquet_hold_the_same_games(tmp_path: Path) -> None:
     rows = table(GAMES)
     with (tmp_path / "games.csv").open("w", newline="") as file:
