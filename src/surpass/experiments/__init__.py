@@ -4,5 +4,6 @@ from __future__ import annotations
 
 EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
+    "objectives": "surpass.experiments.objectives",
     "preferences": "surpass.experiments.preferences",
 }

@@ -1,0 +1,111 @@
+"""Objectives: from the same start and under the same caps, which objective learns to solve the most, and how variously?
+
+Every arm goes on from one supervised checkpoint per domain and seed, until it has sampled, learned from or verified as
+much as any arm may; what it really spent stands beside what it reached. Domains: the kernel, three puzzles, and lemmas
+of Rocq's library where `--domains rocq` asks for them. The question, the arms, the numbers and what they do not show:
+`objectives.md`.
+
+    domain, seed: start (supervised) ──┬── base, sft, ..., log_variance, ... each trained, searched, sampled ── table
+                                       └── all from its weights, all with it as the frozen reference
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from surpass.experiments.objectives_arms import ARMS, check, run_all
+from surpass.experiments.objectives_table import show, summarise
+from surpass.experiments.objectives_tasks import EMBEDDED
+from surpass.store import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    """Compare objectives from the same start, under the same caps, on held-out problems."""
+
+    domains: tuple[str, ...] = tuple(EMBEDDED)  # kernel, game24, blocksworld, prontoqa; and rocq where it is installed
+    corpus: Path = Path("corpora/basics")  # of rocq: extracted lemmas; extracted first where there are none
+    arms: tuple[str, ...] = tuple(ARMS)  # on rocq only base, sft, expert_iteration, grpo and log_variance of them
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions; on rocq the first three
+    jobs: int = 2  # (domain, seed) pairs at once, a process of one thread each; 0: in this process
+    model: str = "tiny"  # a preset, trained from scratch
+    explore_problems: int = 120  # training problems that policies act on, at most
+    test_problems: int = 40  # held-out problems, at most
+    start_steps: int = 300  # supervised steps of the common start
+    start_problems: int = 8  # problems per supervised step, there and in the supervised arms
+    start_rate: float = 2e-3  # learning rate of the start
+    rate: float = 3e-4  # of all arms after it
+    problems: int = 4  # per step that learns from samples
+    samples: int = 8  # of each of them
+    sampled_tokens: int = 30_000  # what an arm may sample, at most
+    gradient_tokens: int = 60_000  # what it may learn from, counted each time
+    verifier_steps: int = 6_000  # what it may have checked
+    minutes: float = 3.0  # of training an arm; it ended an arm that the other caps did not, and the table says so
+    beta: float = 1.0  # exponent of the reward in the target; 1 / beta weighs the KL of `reinforce`
+    draws: int = 32  # samples of each held-out problem: the largest k of pass@k
+    width: int = 8  # proposals per expansion of the best-first search
+    expansions: int = 16  # expansions of it per problem
+
+
+PRESETS: Mapping[str, Config] = {
+    "tiny": Config(
+        domains=("kernel", "game24"),
+        seeds=(0,),
+        jobs=0,
+        explore_problems=8,
+        test_problems=4,
+        start_steps=4,
+        start_problems=4,
+        problems=2,
+        samples=2,
+        sampled_tokens=100,
+        gradient_tokens=200,
+        verifier_steps=40,
+        draws=2,
+        width=2,
+        expansions=2,
+    ),
+    "small": Config(),
+    "full": Config(
+        model="mini",
+        explore_problems=1000,
+        test_problems=140,
+        start_steps=4000,
+        start_problems=16,
+        problems=8,
+        samples=16,
+        sampled_tokens=3_000_000,
+        gradient_tokens=6_000_000,
+        verifier_steps=600_000,
+        minutes=600.0,
+        draws=64,
+        expansions=64,
+    ),
+}
+
+
+def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
+    """Run the experiment, print a table for each domain and return its folder; `resume` goes on where it was left.
+
+    Raises ConfigError for domains, arms or numbers that do not fit, DataError and VerifierError for a corpus or prover
+    that cannot be used.
+    """
+    check(config)
+    console = Console(stderr=True)
+    if resume is None:
+        settings = {"experiment": "objectives", **asdict(config)}
+        run = Run.create(out or Path("runs") / f"objectives-{time.strftime('%Y%m%d-%H%M%S')}", settings)
+    else:
+        run = Run.open(resume)
+    console.print(f"run folder: {run.path}")
+    run_all(config, run.path, console)
+    run.write_summary(summarise(config, run.path))
+    for domain in config.domains:
+        console.print(*show(domain, run.summary()["domains"][domain]))
+        console.print(f"report: {run.path / domain / 'report.html'}")
+    return run.path
