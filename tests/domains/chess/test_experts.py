@@ -15,7 +15,9 @@ import chess
 import pytest
 
 from surpass import cli
+from surpass.core import replay
 from surpass.domains.chess import expert_games
+from surpass.domains.chess.domain import Chess, pose
 from surpass.domains.chess.expert_games import ExpertOptions, Match, Progress, opening, pairing, play, run
 from surpass.domains.chess.experts import Part, choose, evaluations, find_stockfish, parse, phase_of
 from surpass.domains.chess.filters import Filter
@@ -188,6 +190,21 @@ def test_the_games_read_back_with_their_tags(tmp_path: Path) -> None:
         if (game.tags["White"] == "dice") != (game.tags["Black"] == "dice")
     )
     assert progress.score(1)[0] == won
+
+
+def test_games_end_where_the_domain_says_and_not_before(tmp_path: Path) -> None:
+    run(options(tmp_path, expert=("random",), games=4))
+    ends = set()
+    for game in read([tmp_path / "games.pgn"], ANY, Report()):
+        verdict = replay(Chess(), pose(), game.moves).verdict
+        assert verdict.evidence.endswith(f"{game.result} by {game.tags['Ending']}")
+        ends.add(game.tags["Ending"])
+    shuffle = Match((parse("stockfish"),), 0, 0, 1.0, "")  # knights go out and come back until the position repeats
+    line = ["g1f3", "g8f6", "f3g1", "f6g8"]
+    played = play(shuffle, 0, lambda part, moves: {line[len(moves) % 4]: 0.0})
+    assert (played.plies, played.result) == (8, "1/2-1/2")
+    assert '[Ending "threefold repetition"]' in played.pgn
+    assert ends
 
 
 @pytest.mark.parametrize("killed", [1, 4])
