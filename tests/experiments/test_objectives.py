@@ -13,6 +13,7 @@ import pytest
 
 from surpass.core import Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.core import replay as played
+from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract
 from surpass.domains.puzzles.game24 import Game24, pose
 from surpass.errors import ConfigError, DataError
 from surpass.evaluation.statistics import hierarchical
@@ -212,3 +213,18 @@ def test_an_outcome_needs_an_interval_without_zero_and_something_to_compare() ->
     assert found["log_variance - sft"]["solved"]["outcome"] == "wins"
     assert "nothing" not in found["log_variance - sft"]
     assert found["log_variance_plain - sft"] == {}
+
+
+@pytest.mark.rocq
+@pytest.mark.slow
+def test_rocq_lemmas_are_one_more_domain(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    extract(ExtractConfig(out=str(corpus), subset="Bool"))
+    wanted = replace(TINY, domains=("rocq",), corpus=corpus, arms=("base", "sft", "log_variance", "reinforce"))
+    folder = main(replace(wanted, start_steps=40, seeds=(0, 1, 2, 3)), out=tmp_path / "run")
+    found = Run.open(folder).summary()["domains"]["rocq"]
+    assert list(found["arms"]) == ["base", "sft", "log_variance"]
+    assert {row["seeds"] for row in found["arms"].values()} == {3}
+    assert found["arms"]["log_variance"]["verifier_steps"] > 0
+    assert found["checked"]["proofs"] == found["checked"]["standing"]
+    assert all("replay_admitted" in row for row in Run.open(folder / "rocq" / "train" / "log_variance-0").metrics())
