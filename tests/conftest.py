@@ -11,6 +11,7 @@ import torch
 torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")
+LEAN = pytest.mark.skipif(shutil.which("lake") is None, reason="needs Lean 4: install elan from lean-lang.org")
 STOCKFISH = pytest.mark.skipif(
     shutil.which("stockfish", path=f"{os.environ.get('PATH', '')}:/usr/games") is None,
     reason="needs stockfish: apt-get install stockfish",
@@ -19,11 +20,13 @@ SLOW = pytest.mark.skip(reason="minutes of evidence, asked for by: pytest -m slo
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is marked `rocq` or `stockfish` where that is missing, and what is marked `slow` unless it is asked for."""
+    """Skip what is marked with a program that is missing, and what is marked `slow` unless it is asked for."""
     asked = "slow" in str(config.getoption("markexpr"))
     for item in items:
         if item.get_closest_marker("rocq"):
             item.add_marker(ROCQ)
+        if item.get_closest_marker("lean"):
+            item.add_marker(LEAN)
         if item.get_closest_marker("stockfish"):
             item.add_marker(STOCKFISH)
         if item.get_closest_marker("slow") and not asked:
