@@ -53,8 +53,10 @@ class Row:
 
     games: int
     moves: int  # of one round
-    per_second: float
-    ratio: float  # to one by one, in the same round
+    per_second: float  # by the clock
+    per_core: float  # for each second that a core worked
+    ratio: float  # to one by one by the clock, in the same round
+    ratio_per_core: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,18 @@ class Report:
     threads: int
     load: float
     rows: Mapping[str, Row]
-    ratio_to_one_by_one: float
+    ratio_to_one_by_one: float  # by the clock
 
     def table(self) -> Table:
         """Return the rows as a table to print."""
         caption = f"{self.parameters / 1e6:.1f} M parameters on {self.device}, {self.threads} threads, load {self.load}"
         table = Table(title="Moves a second", caption=caption)
-        for column in ("", "games at once", "moves", "moves/s", "ratio to one by one"):
+        for column in ("", "games at once", "moves", "by the clock", "by core", "ratio by the clock", "by core"):
             table.add_column(column, justify="left" if not column else "right")
         for name, row in self.rows.items():
-            table.add_row(name, str(row.games), str(row.moves), f"{row.per_second:.0f}", f"{row.ratio:.1f}")
+            rates, ratios = (row.per_second, row.per_core), (row.ratio, row.ratio_per_core)
+            shown = [*(f"{rate:.0f}" for rate in rates), *(f"{ratio:.1f}" for ratio in ratios)]
+            table.add_row(name, str(row.games), str(row.moves), *shown)
         return table
 
 
@@ -103,7 +107,7 @@ def main(config: BenchConfig) -> Report:
         "batched": (False, config.batched_games, config.batched_games),
         "one by one": (False, config.single_games, 1),
     }
-    rounds = list[dict[str, tuple[int, float]]]()
+    rounds = list[dict[str, tuple[int, float, float]]]()
     for _ in range(config.rounds):
         found = {}
         for name, (cached, games, live) in kinds.items():
@@ -112,9 +116,9 @@ def main(config: BenchConfig) -> Report:
         rounds.append(found)
     rows = {}
     for name, (_, _, live) in kinds.items():
-        rates = [one[name][1] for one in rounds]
-        ratios = [one[name][1] / one["one by one"][1] for one in rounds]
-        rows[name] = Row(live, rounds[0][name][0], round(median(rates), 2), round(median(ratios), 2))
+        rates = [median(one[name][kind] for one in rounds) for kind in (1, 2)]
+        ratios = [median(one[name][kind] / one["one by one"][kind] for one in rounds) for kind in (1, 2)]
+        rows[name] = Row(live, rounds[0][name][0], *(round(value, 2) for value in (*rates, *ratios)))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     load, ratio = round(os.getloadavg()[0], 1), rows["cached"].ratio
     report = Report(parameters, config.device, torch.get_num_threads(), load, rows, ratio)
@@ -125,11 +129,11 @@ def main(config: BenchConfig) -> Report:
 
 def _measure(
     policy: ModelPlayer, openings: Sequence[Opening], *, games: int, live: int, plies: int
-) -> tuple[int, float]:
-    """Return how many moves were played, and how many a second."""
+) -> tuple[int, float, float]:
+    """Return how many moves were played, how many a second, and for each second that a core worked."""
     pairings = [Pairing(number + 1, 0, 0, openings[number // 2], str(number // 2)) for number in range(games)]
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     moves = sum(
         one.plies for one in play(pairings, [Player("model", policy, wants_legal=True)], live=live, max_plies=plies)
     )
-    return moves, moves / (time.perf_counter() - began)
+    return moves, moves / (time.perf_counter() - began), moves / (time.process_time() - worked)

@@ -10,6 +10,7 @@ import os
 import re
 import selectors
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,10 @@ class Engine:
         self.title = self.command[0] if self.command else ""
         self._buffer = b""
         try:
+            # Debian keeps engines in /usr/games, which is not in everybody's PATH
+            program = shutil.which(self.command[0], path=f"{os.environ.get('PATH', '')}:/usr/games") or self.command[0]
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                [program, *self.command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except (OSError, ValueError, IndexError) as error:
             raise VerifierError(f"cannot start the engine {command!r} ({error}); is it installed?") from error

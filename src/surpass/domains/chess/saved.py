@@ -2,7 +2,8 @@
 
     config.json  model.safetensors  chess.json = {"vocabulary": "moves" | "characters", its options}
 
-Training writes it into its run folder, and every player reads it: the arena, the UCI engine, the experiments.
+Training writes it into its run folder, and every player reads it: the arena, the UCI engine, the experiments. Nothing
+heavy is imported before weights are read, for a UCI engine must answer before.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from surpass.domains.chess.tokens import VOCABULARIES, Characters, Moves
 from surpass.errors import ConfigError, DataError, ModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SIDECAR = "chess.json"
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a GUI reads what we print
 
 
 def save(folder: Path, network: PreTrainedModel, vocabulary: Moves | Characters) -> None:
@@ -50,6 +49,12 @@ def find(run: Path) -> Path:
 
 def load(run: Path, *, device: str = "cpu") -> tuple[PreTrainedModel, Moves | Characters]:
     """Return the model of a run and its vocabulary. Raises ModelError where weights and description are damaged."""
+    import torch
+    from torch import nn
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one for each model of a match would drown its table
     folder = find(run)
     try:
         described = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))

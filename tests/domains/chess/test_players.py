@@ -1,0 +1,150 @@
+"""Players by name, engines as policies, the majority of a game set, and a search as a player."""
+
+import logging
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from surpass.core import Observation
+from surpass.domains.chess.arena import Pairing, Player, play
+from surpass.domains.chess.domain import Chess, pose
+from surpass.domains.chess.openings import Opening
+from surpass.domains.chess.players import EnginePolicy, Majority, player, uci_position
+from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
+from surpass.models.scripted import Uniform
+from tests.domains.chess.test_engine import FAKE
+from tests.domains.chess.tiny import CHARACTERS, run_folder
+
+RANDOM = Player("random", Uniform(), wants_legal=True)
+
+
+def made(spec: str) -> Player:
+    with ExitStack() as stack:
+        return player(spec, stack, deadline=20)
+
+
+def observed(*moves: str) -> Observation:
+    domain = Chess()
+    return domain.observe(domain.start(pose(moves)))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_an_engine_answers_every_position_in_its_place(processes: int) -> None:
+    rows = [observed("e2e4"), observed(), observed("d2d4", "d7d5"), observed("g1f3")]
+    with EnginePolicy(FAKE, "nodes 1", {}, processes=processes, deadline=20) as policy:
+        found = policy.propose(rows, 5, seeds=range(4))
+    assert [[one.action for one in row] for row in found] == [["a7a5"], ["a2a3"], ["a2a3"], ["a7a5"]]
+
+
+def test_an_engine_that_dies_once_is_started_again_and_the_game_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        EnginePolicy(f"{FAKE} dies-once {tmp_path / 'died'}", "nodes 1", {}, deadline=20) as policy,
+    ):
+        (found,) = play([Pairing(1, 0, 1, Opening(), "1")], [Player("e", policy), RANDOM], max_plies=6)
+    assert found.end == "adjudication"
+    assert "died" in caplog.text
+
+
+def test_an_engine_that_keeps_dying_leaves_a_game_without_result_and_then_stops_the_match() -> None:
+    with EnginePolicy(f"{FAKE} dies", "nodes 1", {}, deadline=20) as policy:
+        games = play([Pairing(n, 0, 1, Opening(), str(n)) for n in (1, 2, 3)], [Player("e", policy), RANDOM], live=1)
+        assert [(one.result, one.end) for one in (next(games), next(games))] == [("*", "failure")] * 2
+        with pytest.raises(VerifierError, match="3 positions in a row"):
+            next(games)
+
+
+def test_an_illegal_move_of_an_engine_is_its_forfeit() -> None:
+    with EnginePolicy(f"{FAKE} illegal", "nodes 1", {}, deadline=20) as policy:
+        (found,) = play([Pairing(1, 1, 0, Opening(), "1")], [Player("e", policy), RANDOM])
+    assert (found.result, found.end, found.illegal) == ("1-0", "illegal move", (0, 1))
+
+
+def test_positions_as_engines_read_them() -> None:
+    assert uci_position("[FEN 4k3/8/8/8/8/8/4P3/4K3 w - - 0 1]\n") == "fen 4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"
+    assert uci_position("[FEN x w]\ne2e4 e8e7") == "fen x w moves e2e4 e8e7"
+
+
+def test_the_majority_votes_by_position_and_backs_off_to_any_legal_move() -> None:
+    votes = Majority.of([("", ["e2e4", "e7e5"]), ("", ["e2e4"]), ("", ["d2d4"]), ("", ["g1f3", "g8f6", "d2d4"])])
+    assert votes.propose([observed()], 2, seeds=[0])[0][1].action == "e2e4"
+    assert votes.propose([observed("e2e4")], 1, seeds=[0])[0][0].action == "e7e5"
+    transposed = observed("d2d4", "g8f6", "g1f3")  # another way to a position that was seen, with Black to move: not it
+    rows = votes.propose([transposed] * 200, 1, seeds=range(200))
+    assert len({row[0].action for row in rows}) > 10
+    assert {row[0].action for row in rows} <= set(transposed.legal or ())
+    tied = Majority.of([("", ["e2e4"]), ("", ["d2d4"])])
+    counts = Counter(tied.propose([observed()], 1, seeds=[seed])[0][0].action for seed in range(200))
+    assert set(counts) == {"e2e4", "d2d4"}
+    assert min(counts.values()) > 60
+
+
+def test_players_by_name(tmp_path: Path) -> None:
+    moves, characters = run_folder(tmp_path / "m"), run_folder(tmp_path / "c", CHARACTERS)
+    (tmp_path / "games.pgn").write_text('[Event "?"]\n\n1. e4 e5 *\n\n')
+    players = {
+        spec: made(spec)
+        for spec in (
+            "random",
+            f"raw=model:{moves},temperature=0.5,top_p=0.9",
+            f"masked=model:{moves},legal=yes",
+            f"letters=model:{characters},typical=0.9,tries=2",
+            f"votes=majority:{tmp_path / 'games.pgn'}",
+            f"tree=mcts:{moves},simulations=4",
+            f"engine:{FAKE},nodes=1,Skill Level=3",
+        )
+    }
+    names = [one.name for one in players.values()]
+    assert names[:6] == ["random", "raw", "masked", "letters", "votes", "tree"]
+    assert [one.tries for one in players.values()][1:4] == [5, 1, 2]
+    with ExitStack() as stack:
+        pool = [player(spec, stack, deadline=20) for spec in players]
+        pairings = [Pairing(n + 1, n, (n + 1) % 7, Opening(), str(n)) for n in range(7)]
+        found = list(play(pairings, pool, max_plies=8))
+    assert len(found) == 7
+    assert all(one.end in ("adjudication", "illegal move", "resignation") for one in found)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "wizard",
+        "random,depth=3",
+        "random,deep",
+        f"engine:{FAKE}",
+        f"engine:{FAKE},nodes=many",
+        f"engine:{FAKE},nodes=1,Hash=1",
+        "engine:no-such-engine,nodes=1",
+        "model:no-such-run",
+        "majority:no-such-file.pgn",
+        "model:{run},temperature=-1",
+        "model:{run},temperature=hot",
+        "model:{run},legal=perhaps",
+        "model:{run},strength=1500",
+        "mcts:{letters},simulations=2",
+    ],
+)
+def test_what_names_no_player_is_one_of_our_errors(spec: str, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "m") if "{run}" in spec else tmp_path
+    letters = run_folder(tmp_path / "c", CHARACTERS) if "{letters}" in spec else tmp_path
+    with pytest.raises(SurpassError):
+        made(spec.replace("{run}", str(run)).replace("{letters}", str(letters)))
+
+
+def test_damaged_models_are_said_to_be(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "m")
+    (run / "model" / "chess.json").write_text('{"vocabulary": "runes"}')
+    with pytest.raises(SurpassError, match="does not describe"):
+        made(f"model:{run}")
+    (run / "model" / "chess.json").unlink()
+    with pytest.raises(DataError, match="chess model"):
+        made(f"model:{run}")
+    run_folder(tmp_path / "two" / "a")
+    run_folder(tmp_path / "two" / "b")
+    with pytest.raises(ConfigError, match="found 2"):
+        made(f"model:{tmp_path / 'two'}")
