@@ -10,6 +10,7 @@ BENCHES: dict[str, str] = {
     "economy": "surpass.domains.economy.bench",
     "proofs": "surpass.domains.proofs.rocq.bench",
     "gradients": "surpass.objectives.bench",
+    "objectives": "surpass.audits.bench",
     "search": "surpass.search.bench",
     "trl": "surpass.integrations.bench",
     "arena": "surpass.domains.chess.bench",

@@ -1,0 +1,209 @@
+"""What is audited: six problems whose spaces can be listed, four for tables of logits and two for small transformers.
+
+    bits         write five bits, one at a time; log R = - distance to the nearer of two words
+    kernel       prove A -> ~ A -> B in at most six tactics; shorter proofs are worth more
+    game24       make 24 of 1, 2 and 12; also measured over solutions up to their normal form
+    blocksworld  put one of three blocks on another tower in at most four actions; shorter plans are worth more
+    bit_words    one word of at most four bits, of any length; log R = - number of equal neighbours
+    integer      a whole number below 20, all of equal worth: the request for a uniform one, where pairs of digits that
+                 begin with 0 and other strings are wrong
+
+Tables start at random numbers, another reference at others. A transformer is first taught a skewed set of words by
+`likelihood`; that is its reference, and where it starts. All is made from (name, seed).
+Not here: what is learned (`arms.py`), and the exact mass of free text where X cannot be listed (`elsewhere.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import pairwise, product
+from math import exp
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surpass.audits.learning import learn
+from surpass.audits.spaces import Space, listed
+from surpass.audits.words import Letters, Word, prefix_reward, small_model, texts
+from surpass.core import Domain, Problem, Trajectory
+from surpass.domains.proofs.kernel.domain import Kernel
+from surpass.domains.proofs.kernel.domain import pose as formula
+from surpass.domains.proofs.kernel.enumeration import trajectories
+from surpass.domains.puzzles import game24
+from surpass.domains.puzzles.blocksworld import BlocksWorld
+from surpass.domains.puzzles.blocksworld import pose as tower
+from surpass.domains.puzzles.blocksworld_rules import Task as Towers
+from surpass.domains.puzzles.blocksworld_rules import atom
+from surpass.models.hf import LanguageModel
+from surpass.models.tabular import Tabular
+from surpass.objectives.batch import Head, Reward, log_return
+from surpass.objectives.likelihood import likelihood
+from surpass.recipe import Learner, TrainConfig
+from surpass.rollouts.seeds import derive_seed
+
+FLOOR = -5.0  # log R of everything wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A problem, who plays it, and everything that can be played."""
+
+    name: str
+    space_name: str  # what X is
+    domain: Domain[Any]
+    problem: Problem
+    max_steps: int
+    leaves: tuple[Trajectory, ...]
+    reward: Reward
+    policy: Learner
+    reference: Tabular | LanguageModel
+    learning_rate: float
+    steps: int = 200  # of training, where nobody says otherwise
+    group: int = 32  # samples of a step
+    sampled: bool = True  # learn from samples where any distribution would do; else from all of X, in every batch
+    prefix_reward: Head | None = None  # where an action is a whole text
+    classes: tuple[str, Callable[[Trajectory], Hashable]] | None = None  # a coarser space, by name
+
+    @cached_property
+    def space(self) -> Space:
+        """X with the reference's and the reward's answers."""
+        ended = None
+        if isinstance(self.reference, LanguageModel):
+            reference = self.reference
+            ended = [not reference.truncated(leaf.steps[0].proposal) for leaf in self.leaves]
+        return listed(self.leaves, self.reference, self.reward, floor=FLOOR, ended=ended)
+
+    @cached_property
+    def demonstrations(self) -> tuple[Trajectory, ...]:
+        """The solutions, the last of n once and the first n times: skewed, so that imitating is not the posterior."""
+        solved = [leaf for leaf in self.leaves if leaf.solved]
+        return tuple(leaf for i, leaf in enumerate(solved) for _ in range(len(solved) - i))
+
+    def counts(self) -> Tensor:
+        """Return how often each element of X is demonstrated [N]."""
+        place = {id(leaf): i for i, leaf in enumerate(self.leaves)}
+        index = torch.tensor([place[id(leaf)] for leaf in self.demonstrations])
+        return torch.bincount(index, minlength=len(self.leaves))
+
+
+def brief(plays: Sequence[Trajectory], *, step: float = 0.0) -> Tensor:
+    """Return log-rewards [B]: `step` less for each step of a success, `FLOOR` for a failure."""
+    values = [-step * len(play.steps) if play.solved else FLOOR for play in plays]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def bits(seed: int) -> Task:
+    """A table writes five bits."""
+    modes = ("00000", "11011")
+    words = ["".join(word) for word in product("01", repeat=5)]
+    worth = {word: exp(-min(sum(a != b for a, b in zip(word, mode, strict=True)) for mode in modes)) for word in words}
+    domain = Letters(("0", "1"), 5, worth, exp(-1.5))
+    (problem,) = domain.problems("train")
+    return _tabled("bits", "token sequences", domain, problem, 5, partial(log_return, floor=FLOOR), seed)
+
+
+def kernel(seed: int) -> Task:
+    """A table proves a formula."""
+    reward, problem = partial(brief, step=0.2), formula("A -> ~ A -> B")
+    return _tabled("kernel", "scripts, proofs up to renaming", Kernel(), problem, 6, reward, seed)
+
+
+def make24(seed: int) -> Task:
+    """A table plays Game of 24 with three numbers."""
+    same = "solutions up to normal form", _solution
+    problem = game24.pose([1, 2, 12])
+    return _tabled("game24", "token sequences", game24.Game24(), problem, 2, brief, seed, classes=same)
+
+
+def blocksworld(seed: int) -> Task:
+    """A table moves blocks."""
+    start = ["(on a b)", "(ontable b)", "(ontable c)", "(clear a)", "(clear c)", "(handempty)"]
+    asked = Towers(("a", "b", "c"), frozenset(map(atom, start)), frozenset({atom("(on a c)")}), "swap")
+    return _tabled("blocksworld", "plans", BlocksWorld(), tower(asked), 4, partial(brief, step=0.2), seed)
+
+
+def _solution(play: Trajectory) -> Hashable:
+    return game24.key(play) if play.solved else play.actions
+
+
+def _tabled(  # noqa: PLR0913 - the fields of a task
+    name: str,
+    space_name: str,
+    domain: Domain[Any],
+    problem: Problem,
+    max_steps: int,
+    reward: Reward,
+    seed: int,
+    *,
+    classes: tuple[str, Callable[[Trajectory], Hashable]] | None = None,
+) -> Task:
+    leaves = tuple(trajectories(domain, problem, max_steps))
+    seen = {step.observation.text: len(step.observation.legal or ()) for leaf in leaves for step in leaf.steps}
+    rows, width = len(seen), max(seen.values())
+    reference = Tabular(rows=rows, width=width, scale=1.0, seed=derive_seed(0, "audit", name)).double().frozen_copy()
+    policy = Tabular(rows=rows, width=width, scale=0.5, seed=derive_seed(seed, "audit", name)).double()
+    return Task(
+        name,
+        space_name,
+        domain,
+        problem,
+        max_steps,
+        leaves,
+        reward,
+        policy,
+        reference,
+        learning_rate=0.1,
+        sampled=name == "bits",
+        classes=classes,
+    )
+
+
+def bit_words(seed: int) -> Task:
+    """A transformer writes a word of bits."""
+    words = ["".join(word) for length in range(1, 5) for word in product("01", repeat=length)]
+    worth = {word: exp(-sum(a == b for a, b in pairwise(word))) for word in words}
+    return _written("bit_words", Word(worth, exp(-0.5)), "01", 5, seed)
+
+
+def integer(seed: int) -> Task:
+    """A transformer names a whole number."""
+    return _written("integer", Word({str(number): 1.0 for number in range(20)}, 1.0), "0123456789", 3, seed)
+
+
+def _written(name: str, domain: Word, letters: str, longest: int, seed: int) -> Task:
+    (problem,) = domain.problems("train")
+    policy = small_model(letters, longest, seed=derive_seed(seed, "audit", name) % 2**31)
+    reward = partial(log_return, floor=FLOOR)
+    leaves = tuple(texts(domain, policy))
+    prefixes = partial(prefix_reward, domain=domain, policy=policy, floor=FLOOR)
+    task = Task(
+        name,
+        "token sequences",
+        domain,
+        problem,
+        1,
+        leaves,
+        reward,
+        policy,
+        policy,
+        1e-3,
+        group=64,
+        prefix_reward=prefixes,
+    )
+    numbers = TrainConfig(steps=20, learning_rate=2e-3, schedule="cosine", seed=seed)
+    learn(task, likelihood, numbers, demonstrations=task.demonstrations)
+    return replace(task, reference=policy.frozen_copy())
+
+
+TASKS: dict[str, Callable[[int], Task]] = {
+    "bits": bits,
+    "kernel": kernel,
+    "game24": make24,
+    "blocksworld": blocksworld,
+    "bit_words": bit_words,
+    "integer": integer,
+}
+WRITTEN = ("bit_words", "integer")  # those whose actions are whole texts
