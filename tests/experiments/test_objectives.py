@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from surpass.core import Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.core import replay as played
@@ -23,6 +24,7 @@ from surpass.experiments.objectives_arms import ARMS, ON_ROCQ, arms_of, check, s
 from surpass.experiments.objectives_table import SPENT, outcome, show
 from surpass.experiments.objectives_tasks import EMBEDDED, opened
 from surpass.experiments.records import Unit, correct, passes, solved
+from surpass.objectives.batch import Batch
 from surpass.store import Run
 from surpass.verify import verify_run
 
@@ -171,6 +173,30 @@ def test_rocq_gets_fewer_arms_and_seeds() -> None:
     assert arms_of(replace(TINY, arms=tuple(ARMS)), "rocq") == ON_ROCQ
     assert seeds_of(replace(TINY, seeds=(5, 4, 3, 2)), "rocq") == (5, 4, 3)
     assert seeds_of(replace(TINY, seeds=(5, 4, 3, 2)), "game24") == (5, 4, 3, 2)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_one_arm_stands_for_reinforce_and_log_variance_on_fresh_samples(beta: float) -> None:
+    """Their gradients are in the ratio 2 beta (n - 1) / n, n samples of each problem."""
+    problems, n, tokens = 3, 4, 5
+    rng = torch.Generator().manual_seed(0)
+    shape, rows = (problems * n, tokens), problems * n
+    logp, reference = (-torch.rand(shape, generator=rng, dtype=torch.float64) for _ in range(2))
+    batch = Batch(
+        logp=logp.requires_grad_(),
+        logp_old=logp.detach(),
+        mask=torch.ones(shape, dtype=torch.bool),
+        step_index=torch.zeros(shape, dtype=torch.int64),
+        log_reward=-10 * torch.rand(rows, generator=rng, dtype=torch.float64),
+        log_pb=torch.zeros(rows),
+        group=torch.arange(rows) // n,
+        seat=torch.zeros(rows, dtype=torch.int64),
+        accepted=torch.zeros(rows, dtype=torch.bool),
+        logp_ref=reference,
+    )
+    makers = [ARMS[arm].objective for arm in ("log_variance", "reinforce")]
+    (ours,), (theirs,) = (torch.autograd.grad(make(beta)(batch)[0], [logp]) for make in makers if make is not None)
+    torch.testing.assert_close(ours, theirs * 2 * beta * (n - 1) / n)
 
 
 def hand(problem: Problem, *moves: str) -> Trajectory:

@@ -36,9 +36,9 @@ class Config:
     model: str = "tiny"  # a preset, trained from scratch
     explore_problems: int = 120  # training problems that policies act on, at most
     test_problems: int = 40  # held-out problems, at most
-    start_steps: int = 300  # supervised steps of the common start
+    start_steps: int = 600  # supervised steps of the common start
     start_problems: int = 8  # problems per supervised step, there and in the supervised arms
-    start_rate: float = 2e-3  # learning rate of the start
+    start_rate: float = 4e-3  # learning rate of the start
     rate: float = 3e-4  # of all arms after it
     problems: int = 4  # per step that learns from samples
     samples: int = 8  # of each of them

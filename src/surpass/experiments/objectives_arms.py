@@ -8,7 +8,8 @@
 Each is a run folder that is finished, resumed or absent. All arms earn the same reward (log R = 0 for a solution, -10
 for anything else), have the same learning rate and the same caps; they differ in the objective, and in whether they may
 learn from what another policy did. Policy gradients may not: they see fresh samples at temperature 1 and nothing else.
-Checkpoints are not selected: an arm is measured where its training ended.
+On such samples `log_variance` has the gradient of `reinforce` with KL 1 / beta, times 2 beta (n - 1) / n for n samples
+of each problem, so there is one arm for both. Checkpoints are not selected: an arm is measured where its training ended.
 """
 
 from __future__ import annotations
@@ -81,9 +82,6 @@ ARMS: Mapping[str, Arm] = {
         passes=2,
     ),
     "log_variance": Arm(f"relative; {OFF}", lambda beta: partial(log_variance, beta=beta), reference=True),
-    "log_variance_fresh": Arm(
-        "relative; fresh samples", lambda beta: partial(log_variance, beta=beta), fresh=True, reference=True
-    ),
     "log_variance_plain": Arm(f"target R alone; {OFF}", lambda beta: partial(log_variance, beta=beta, relative=False)),
 }
 ON_ROCQ = ("base", "sft", "expert_iteration", "grpo", "log_variance")

@@ -30,7 +30,7 @@ from surpass.store import Run
 if TYPE_CHECKING:
     from surpass.experiments.objectives import Config
 
-GFLOWNETS = ("log_variance", "log_variance_fresh", "log_variance_plain")
+GFLOWNETS = ("log_variance", "log_variance_plain")
 SPENT = ("sampled_tokens", "gradient_tokens", "verifier_steps")
 Values = Mapping[str, NDArray[np.float64]]  # measure -> one number for each seed and problem [seeds, problems]
 
