@@ -9,7 +9,7 @@ Each is a run folder that is finished, resumed or absent. All arms earn the same
 for anything else), have the same learning rate and the same caps; they differ in the objective, and in whether they may
 learn from what another policy did. Policy gradients may not: they see fresh samples at temperature 1 and nothing else.
 On such samples `log_variance` has the gradient of `reinforce` with KL 1 / beta, times 2 beta (n - 1) / n for n samples
-of each problem, so there is one arm for both. Checkpoints are not selected: an arm is measured where its training ended.
+of each problem, so one arm stands for both. Checkpoints are not selected: an arm is measured where its training ended.
 """
 
 from __future__ import annotations
