@@ -72,6 +72,17 @@ def test_what_a_game_goes_on_with_is_all_that_is_read() -> None:
     assert sum(read) < 8 * 20 + 8 * 8  # each token of each game about once, where 8 * 20 * 12 would read all anew
 
 
+def test_new_weights_are_read_with_anew() -> None:
+    model = network(50, seed=7)
+    memory, prompts = Memory(model), [(1, 2, 3), (4, 5)]
+    before = memory.read(prompts)
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.5)
+    after = memory.read(prompts)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.allclose(after, Memory(model).read(prompts), atol=1e-4)
+
+
 @pytest.mark.parametrize("choice", [LEGAL, Choice(temperature=0.5, top_p=0.9)])
 def test_games_are_the_same_with_and_without_the_memory_and_whatever_else_is_played(choice: Choice) -> None:
     model = network(MOVES.size)
@@ -199,9 +210,8 @@ def test_characters_are_written_as_the_paper_writes_them() -> None:
     assert prompt(2, first=0) == " 2."
 
 
-@pytest.mark.parametrize("results", [True, False])
-def test_characters_among_legal_moves_never_forfeit(results: bool) -> None:
-    vocabulary = Characters(results=results)
+def test_characters_among_legal_moves_never_forfeit() -> None:
+    vocabulary = Characters(results=False)
     player = CharacterPlayer(network(vocabulary.size, positions=512), vocabulary, LEGAL)
     found = games(
         [Player("c", player), Player("m", ModelPlayer(network(MOVES.size), MOVES, LEGAL), wants_legal=True)], 6

@@ -3,21 +3,28 @@
 import logging
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from surpass.conformance import check_policy
 from surpass.core import Observation
 from surpass.domains.chess.arena import Pairing, Player, play
 from surpass.domains.chess.domain import Chess, pose
+from surpass.domains.chess.engine_player import EnginePolicy, by_engine, uci_position
 from surpass.domains.chess.openings import Opening
-from surpass.domains.chess.players import EnginePolicy, Majority, player, uci_position
+from surpass.domains.chess.players import Majority, player
 from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
 from surpass.models.scripted import Uniform
 from tests.domains.chess.test_engine import FAKE
 from tests.domains.chess.tiny import CHARACTERS, run_folder
 
 RANDOM = Player("random", Uniform(), wants_legal=True)
+
+
+def engine_policy(command: str, *, threads: int = 1) -> EnginePolicy:
+    return EnginePolicy(command, partial(by_engine, options=(), go="nodes 1"), threads=threads, deadline=20)
 
 
 def made(spec: str) -> Player:
@@ -30,10 +37,10 @@ def observed(*moves: str) -> Observation:
     return domain.observe(domain.start(pose(moves)))
 
 
-@pytest.mark.parametrize("processes", [1, 3])
-def test_an_engine_answers_every_position_in_its_place(processes: int) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_engine_answers_every_position_in_its_place(threads: int) -> None:
     rows = [observed("e2e4"), observed(), observed("d2d4", "d7d5"), observed("g1f3")]
-    with EnginePolicy(FAKE, "nodes 1", {}, processes=processes, deadline=20) as policy:
+    with engine_policy(FAKE, threads=threads) as policy:
         found = policy.propose(rows, 5, seeds=range(4))
     assert [[one.action for one in row] for row in found] == [["a7a5"], ["a2a3"], ["a2a3"], ["a7a5"]]
 
@@ -43,7 +50,7 @@ def test_an_engine_that_dies_once_is_started_again_and_the_game_goes_on(
 ) -> None:
     with (
         caplog.at_level(logging.WARNING),
-        EnginePolicy(f"{FAKE} dies-once {tmp_path / 'died'}", "nodes 1", {}, deadline=20) as policy,
+        engine_policy(f"{FAKE} dies-once {tmp_path / 'died'}") as policy,
     ):
         (found,) = play([Pairing(1, 0, 1, Opening(), "1")], [Player("e", policy), RANDOM], max_plies=6)
     assert found.end == "adjudication"
@@ -51,7 +58,7 @@ def test_an_engine_that_dies_once_is_started_again_and_the_game_goes_on(
 
 
 def test_an_engine_that_keeps_dying_leaves_a_game_without_result_and_then_stops_the_match() -> None:
-    with EnginePolicy(f"{FAKE} dies", "nodes 1", {}, deadline=20) as policy:
+    with engine_policy(f"{FAKE} dies") as policy:
         games = play([Pairing(n, 0, 1, Opening(), str(n)) for n in (1, 2, 3)], [Player("e", policy), RANDOM], live=1)
         assert [(one.result, one.end) for one in (next(games), next(games))] == [("*", "failure")] * 2
         with pytest.raises(VerifierError, match="3 positions in a row"):
@@ -59,7 +66,7 @@ def test_an_engine_that_keeps_dying_leaves_a_game_without_result_and_then_stops_
 
 
 def test_an_illegal_move_of_an_engine_is_its_forfeit() -> None:
-    with EnginePolicy(f"{FAKE} illegal", "nodes 1", {}, deadline=20) as policy:
+    with engine_policy(f"{FAKE} illegal") as policy:
         (found,) = play([Pairing(1, 1, 0, Opening(), "1")], [Player("e", policy), RANDOM])
     assert (found.result, found.end, found.illegal) == ("1-0", "illegal move", (0, 1))
 
@@ -96,6 +103,7 @@ def test_players_by_name(tmp_path: Path) -> None:
             f"votes=majority:{tmp_path / 'games.pgn'}",
             f"tree=mcts:{moves},simulations=4",
             f"engine:{FAKE},nodes=1,Skill Level=3",
+            "greedy=expert:greedy epsilon=0.2,threads=2",
         )
     }
     names = [one.name for one in players.values()]
@@ -103,9 +111,9 @@ def test_players_by_name(tmp_path: Path) -> None:
     assert [one.tries for one in players.values()][1:4] == [5, 1, 2]
     with ExitStack() as stack:
         pool = [player(spec, stack, deadline=20) for spec in players]
-        pairings = [Pairing(n + 1, n, (n + 1) % 7, Opening(), str(n)) for n in range(7)]
+        pairings = [Pairing(n + 1, n, (n + 1) % 8, Opening(), str(n)) for n in range(8)]
         found = list(play(pairings, pool, max_plies=8))
-    assert len(found) == 7
+    assert len(found) == 8
     assert all(one.end in ("adjudication", "illegal move", "resignation") for one in found)
 
 
@@ -120,6 +128,8 @@ def test_players_by_name(tmp_path: Path) -> None:
         f"engine:{FAKE},nodes=many",
         f"engine:{FAKE},nodes=1,Hash=1",
         "engine:no-such-engine,nodes=1",
+        "expert:wizard",
+        "expert:greedy,nodes=3",
         "model:no-such-run",
         "majority:no-such-file.pgn",
         "model:{run},temperature=-1",
@@ -148,3 +158,23 @@ def test_damaged_models_are_said_to_be(tmp_path: Path) -> None:
     run_folder(tmp_path / "two" / "b")
     with pytest.raises(ConfigError, match="found 2"):
         made(f"model:{tmp_path / 'two'}")
+
+
+def test_a_policy_keeps_its_contract(tmp_path: Path) -> None:
+    rows = [observed(*line) for line in ((), ("e2e4",), ("e2e4", "e7e5"), ("d2d4", "d7d5", "c2c4"))]
+    moves, characters = run_folder(tmp_path / "m"), run_folder(tmp_path / "c", CHARACTERS)
+    for spec in ("random", f"model:{moves},legal=yes", f"model:{characters},legal=yes", f"mcts:{moves},simulations=4"):
+        check_policy(made(spec).policy, rows)
+    votes = Majority.of([("", ["e2e4", "c7c5"])])
+    check_policy(votes, rows)
+
+
+@pytest.mark.stockfish
+def test_an_expert_errs_by_our_dice() -> None:
+    with ExitStack() as stack:
+        expert = player("expert:stockfish nodes=50 epsilon=0.5", stack)
+        rows = [observed("e2e4"), observed("d2d4", "d7d5")] * 8
+        first, second = (expert.policy.propose(rows, 1, seeds=range(16)) for _ in range(2))
+        other = expert.policy.propose(rows, 1, seeds=range(16, 32))
+    assert first == second != other
+    assert all(row[0].action in (one.legal or ()) for one, row in zip(rows, first, strict=True))

@@ -5,7 +5,11 @@ Legend: S slots, C columns, H heads, D their width, B rows of a call, K new toke
 
 Slots in use are the first ones, without holes: a call that asks for all of them reads the cache in place, where picking
 rows would copy it. So a slot that a call leaves out is given up at once and the last one takes its place, unless the
-call asks for less than half of them (a few games that try again). Giving up costs time, never an answer.
+call asks for less than half of them (a few games that try again). Giving up costs time, never an answer. All is given
+up when the weights change.
+
+Not `models/prefix.py`: there prompts of a search share their beginnings, in blocks that every call must gather. Games
+share nothing after the opening and each goes on, so that what stands in place already is read where it stands.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ class Memory:
 
     def __init__(self, network: PreTrainedModel) -> None:
         self._network = network
+        self._weights = 0  # the version of the weights that all this was read with
         self._games: list[Tokens] = []  # by slot: the tokens read
         self._slot: dict[Tokens, int] = {}
         self._logits = torch.empty(0)  # [S, V], after the last token read
@@ -54,6 +59,10 @@ class Memory:
 
         `all_of_them` says that these are all games, up to a few that try again: what is left out may be given up.
         """
+        if (version := sum(parameter._version for parameter in self._network.parameters())) != self._weights:
+            self._weights = version
+            self._games.clear()
+            self._slot.clear()
         distinct = list(dict.fromkeys(prompts))
         found = {prompt: self.find(prompt) for prompt in distinct}
         taken = dict[int, Tokens]()  # a slot follows one game: of two that part ways the second is read anew

@@ -63,7 +63,7 @@ def random_openings(number: int, *, plies: int = 8, seed: int = 0) -> list[Openi
     Raises DataError where chance finds too few (there are 20 after one ply).
     """
     kept: dict[Opening, None] = {}
-    for attempt in range(1000 + 200 * number):
+    for attempt in range(200 + 100 * number):
         if len(kept) == number:
             break
         rng, board = random.Random(derive_seed(seed, "opening", plies, attempt)), chess.Board()

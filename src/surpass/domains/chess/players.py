@@ -3,132 +3,46 @@
     [NAME=]KIND[:VALUE][,KEY=VALUE]...
 
     random                                      any legal move
-    engine:COMMAND,nodes=N,OPTION=VALUE,...     a UCI engine under a limit of nodes (or depth=N)
+    engine:COMMAND,nodes=N,OPTION=VALUE,...     a UCI engine under a limit of nodes (or depth=N); threads=N of them
+    expert:stockfish nodes=50 epsilon=0.3       an expert as `experts.py` describes it; threads=N
     model:RUN,temperature=T,top_p=P,typical=P,tries=N,legal=yes,strength=R
     mcts:RUN,simulations=N                      the model guides a tree search
     majority:GAMES.pgn                          the move most often played in the position
 
-An engine's memory is cleared before every move, so that a strong engine under a limit of nodes and with one thread is
-a function of the position: a match resumes exactly. An engine that errs by its own dice (Skill Level, UCI_Elo) is not.
-Not here: how strong they are, which the arena measures, and experts that err by our dice.
+A model plays raw, with five tries before it forfeits as in the paper, unless it is told to play legal moves. Not here:
+how strong they are, which the arena measures.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from surpass.core import Observation, Policy, Proposal
 from surpass.domains.chess.arena import Player
 from surpass.domains.chess.domain import Chess, pose
-from surpass.domains.chess.engine import Engine, Found
+from surpass.domains.chess.engine_player import EnginePolicy, by_engine, by_expert, split
+from surpass.domains.chess.experts import find_stockfish, parse
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.rules import board_of, place
-from surpass.errors import ConfigError, DataError, VerifierError
+from surpass.errors import ConfigError, DataError
 from surpass.models.scripted import Uniform
 from surpass.rollouts.runner import RunOptions, run
 from surpass.search import SEARCHES
 from surpass.search.evaluate import by_score
 
-log = logging.getLogger(__name__)
-KINDS = ("random", "engine", "model", "mcts", "majority")
+KINDS = ("random", "engine", "expert", "model", "mcts", "majority")  # the keys of _MAKERS
 PAPER_TRIES = 5  # moves that a model may propose before it forfeits, as in arXiv 2406.11741
 _SPEC = re.compile(rf"(?:(?P<name>[^=:,]+)=)?(?P<kind>{'|'.join(KINDS)})(?::(?P<value>[^,]*))?(?:,(?P<rest>.*))?")
-
-
-class EnginePolicy:
-    """A UCI engine as a policy; a context manager. Several processes answer several games at once.
-
-    An engine that fails is started anew and asked once more; where it fails again the answer is no proposal, which the
-    arena reports. After `patience` such positions in a row VerifierError is raised.
-    """
-
-    def __init__(
-        self,
-        command: str,
-        go: str,
-        options: Mapping[str, object],
-        *,
-        processes: int = 1,
-        deadline: float = 30.0,
-        patience: int = 3,
-    ) -> None:
-        self.go, self._start = go, partial(Engine, command, dict(options), deadline=deadline)
-        self._engines: list[Engine | None] = [None] * processes
-        self._engines[0] = self._start()  # so that a wrong command or option is known before any game
-        self._patience, self._failed = patience, 0
-        self._threads = ThreadPoolExecutor(processes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.shutdown()
-        for engine in self._engines:
-            if engine is not None:
-                engine.close()
-
-    def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
-        """Return the engine's move for each observation, one proposal whatever `n`; none where it failed twice."""
-        lanes = len(self._engines)
-        shares = [range(lane, len(observations), lanes) for lane in range(lanes)]
-        done = list(
-            self._threads.map(lambda lane: [self._ask(lane, observations[row]) for row in shares[lane]], range(lanes))
-        )
-        rows: list[list[Proposal]] = [[] for _ in observations]
-        for share, answers in zip(shares, done, strict=True):
-            for row, found in zip(share, answers, strict=True):
-                rows[row] = [] if isinstance(found, VerifierError) else [Proposal(found.move)]
-                self._failed = self._failed + 1 if isinstance(found, VerifierError) else 0
-                if isinstance(found, VerifierError) and self._failed >= self._patience:
-                    raise VerifierError(f"{found}, {self._failed} positions in a row; the games that are over are kept")
-        return rows
-
-    def _ask(self, lane: int, observation: Observation) -> Found | VerifierError:
-        for _ in range(2):
-            try:
-                engine = self._engines[lane]
-                if engine is None:
-                    engine = self._engines[lane] = self._start()
-                engine.new_game()
-                return engine.think(uci_position(observation.text), self.go)
-            except VerifierError as error:
-                log.warning("%s, in the position %s", error, observation.text[-200:])
-                failure = error
-                if (broken := self._engines[lane]) is not None:
-                    broken.close()
-                self._engines[lane] = None
-        return failure
-
-
-def uci_position(text: str) -> str:
-    """Return the text of an observation as the UCI command `position` wants it.
-
-    >>> uci_position("e2e4 e7e5"), uci_position("")
-    ('startpos moves e2e4 e7e5', 'startpos')
-    """
-    fen, moves = split(text)
-    return (f"fen {fen}" if fen else "startpos") + (f" moves {' '.join(moves)}" if moves else "")
-
-
-def split(text: str) -> tuple[str, list[str]]:
-    """Return the FEN, empty for the initial position, and the moves of an observation's text."""
-    head, _, moves = text.rpartition("\n")
-    return head.removeprefix("[FEN ").removesuffix("]"), moves.split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +128,20 @@ def _engine(name: str, value: str, options: dict[str, str], stack: ExitStack, de
     limits = [f"{limit} {int(options.pop(limit))}" for limit in ("nodes", "depth") if limit in options]
     if not limits:
         raise ConfigError(f"an engine is limited by nodes, not by seconds: expected nodes=N for {name!r}")
-    processes = int(options.pop("processes", "1"))
-    asked = dict(options)
+    threads = int(options.pop("threads", "1"))
+    chosen = tuple(options.items())
     options.clear()
-    policy = EnginePolicy(value, " ".join(limits), asked, processes=processes, deadline=deadline)
+    mover = partial(by_engine, options=chosen, go=" ".join(limits))
+    policy = stack.enter_context(EnginePolicy(value, mover, threads=threads, deadline=deadline))
+    policy.start(chosen)
+    return Player(name, policy)
+
+
+def _expert(name: str, value: str, options: dict[str, str], stack: ExitStack, deadline: float) -> Player:
+    expert = parse(value)
+    parts = [part for part in expert.parts if part.kind == "stockfish"]
+    command, threads = [find_stockfish()] if parts else [], int(options.pop("threads", "1"))
+    policy = EnginePolicy(command, partial(by_expert, expert=expert), threads=threads, deadline=deadline)
     return Player(name, stack.enter_context(policy))
 
 
@@ -272,4 +196,11 @@ def _yes(word: str) -> bool:
     return word.lower() in ("yes", "true", "1")
 
 
-_MAKERS = {"random": _random, "engine": _engine, "model": _model, "mcts": _mcts, "majority": _majority}
+_MAKERS = {
+    "random": _random,
+    "engine": _engine,
+    "expert": _expert,
+    "model": _model,
+    "mcts": _mcts,
+    "majority": _majority,
+}
