@@ -11,6 +11,7 @@ BENCHES: dict[str, str] = {
     "proofs": "surpass.domains.proofs.rocq.bench",
     "gradients": "surpass.objectives.bench",
     "objectives": "surpass.audits.bench",
+    "free_text": "surpass.audits.elsewhere",
     "search": "surpass.search.bench",
     "trl": "surpass.integrations.bench",
     "arena": "surpass.domains.chess.bench",
