@@ -446,6 +446,12 @@ COMMANDS: dict[str, Command] = {
         "surpass.domains.chess.pack:PackOptions",
         "surpass.domains.chess.pack:main",
     ),
+    "economy pretrain": Command(
+        "economy pretrain --out FILE",
+        "train what learning agents see the commons with",
+        "surpass.domains.economy.learning:PretrainOptions",
+        "surpass.domains.economy.learning:pretrain_command",
+    ),
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

@@ -1,0 +1,182 @@
+"""A commons whose agents learn anew under each policy: the society that policymakers face.
+
+A term, as in Large Legislative Models (arXiv 2410.08345): rates are fixed; agents begin with fresh heads on a frozen
+core, learn for `episodes` episodes from what is left to them after taxes or incentives, and are watched in one more.
+Welfare is the mean over agents of what they earn in that one, before taxes. Terms of many seeds and policies are played
+in one batch (`steps`), each with heads of its own.
+
+The core is trained once, in short episodes without any policy, by `surpass economy pretrain`; the package holds the one
+of Harvest. Different from the paper: views are codes, not pixels, and the core two dense layers, not a convolution.
+Not here: Clean Up's core (train one, and hand it over).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from surpass.domains.economy.accounting import Incentive, Tax, account, gini, incomes, pay_by_deed, tax
+from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play
+from surpass.domains.economy.rules import Rules, rules_of
+from surpass.domains.economy.simulator import Commons
+from surpass.domains.economy.society import Metrics, Rate, checked, metrics_of
+from surpass.errors import ConfigError, DataError, ModelError
+from surpass.rollouts.seeds import derive_seed
+
+NAMES = {"harvest": ("low income", "middle income", "high income"), "cleanup": ("eating", "cleaning", "neither")}
+SHIPPED = files("surpass.domains.economy")
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What terms of S policies came to, by episode; the last one is the one that counts."""
+
+    welfare: NDArray[np.float64]  # [episodes + 1, S]
+    apples: NDArray[np.float64]  # [episodes + 1, steps, S] ripe apples, mean over games
+    metrics: tuple[Metrics, ...]  # [S]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LearningCommons:
+    """Harvest (rates are taxes) or Clean Up (rates are incentives) as a `Society` of learning agents."""
+
+    rules: Rules
+    core: Core
+    episodes: int = 5  # of learning, in each term
+    games: int = 1  # of each population, at once
+    ppo: PPO = PPO()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "games"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if self.rules.end_chance:
+            raise ConfigError("rules: expected episodes of one length (end_chance 0), as in the preset 'paper'")
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        high = 1.0 if self.rules.regrowth else 3.0
+        return tuple(Rate(name, 0.0, high) for name in NAMES["harvest" if self.rules.regrowth else "cleanup"])
+
+    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+        return ()
+
+    def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
+        return self.steps([rates], [seed]).metrics[0]
+
+    def steps(self, rates: Sequence[Sequence[float]], seeds: Sequence[int]) -> Terms:
+        """Play a term of each policy with its seed, all in one batch.
+
+        Equal calls give equal results; a term in another batch agrees up to the rounding of matrix products, which
+        agents who learn may amplify.
+        """
+        if len(rates) != len(seeds) or not seeds:
+            raise ConfigError(f"seeds: expected one for each of {len(rates)} policies, found {len(seeds)}")
+        began = perf_counter()
+        chosen = np.array([checked(one, self.rates) for one in rates])[:, None].repeat(self.games, 1)  # [S, G, 3]
+        seen = torch.tensor(chosen, dtype=torch.float32)
+        heads = Heads(self.rules.actions, [derive_seed(seed, "heads") for seed in seeds])
+        optimiser = torch.optim.Adam(heads.parameters(), lr=self.ppo.lr, eps=1e-5)
+        commons = Commons(self.rules, [0] * (len(seeds) * self.games))
+        welfare, apples = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
+        for episode in range(self.episodes + 1):
+            own = [derive_seed(seed, "episode", episode) for seed in seeds]
+            commons.reset([derive_seed(one, game) for one in own for game in range(self.games)])
+            played = play(commons, self.core, heads, seen, seeds=own, keep=False)
+            result = settle(self.rules, played, chosen)
+            welfare.append(account(result).welfare.mean(1))
+            apples.append(played.apples.mean(2))
+            if episode < self.episodes:
+                learn(played, _left(result), None, heads, optimiser, self.ppo, seeds=own)
+        metrics = tuple(_metrics(result, apples[-1], index) for index in range(len(seeds)))
+        return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began)
+
+
+def settle(rules: Rules, episode: Episode, rates: NDArray[np.float64]) -> Tax | Incentive:
+    """Return what taxes (Harvest) or incentives (Clean Up) make of an episode; rates [S, G, 3]."""
+    if rules.regrowth:
+        return tax(episode.ate, incomes(episode.ate, 10), rates)
+    return pay_by_deed(episode.ate, episode.cleaned, rates)
+
+
+def _left(result: Tax | Incentive) -> Tensor:
+    """Return rewards after taxes or incentives [T, S, B]."""
+    left = torch.from_numpy(result.reward.astype(np.float32))
+    return left.flatten(2)
+
+
+def _metrics(result: Tax | Incentive, apples: NDArray[np.float64], index: int) -> Metrics:
+    summed = account(result)
+    told = {"welfare": summed.welfare[index].mean(), "cost": summed.cost[index].mean()}
+    for quarter in QUARTERS:
+        told[f"apples after {quarter:.0%}"] = apples[round(quarter * len(apples)) - 1, index]
+    shares = gini(summed.earned[index].mean(0))
+    return metrics_of(told | ({"gini": shares.item()} if np.isfinite(shares) else {}), "commons")
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """How a core is trained: the whole network, in short episodes, without a policy."""
+
+    society: str = "harvest"  # or cleanup
+    out: Path = Path("core.safetensors")  # where the weights go
+    updates: int = 60  # each after one episode of all games
+    games: int = 16
+    length: int = 250  # steps of an episode
+    lr: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "games", "length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+
+
+def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], None] = lambda *_: None) -> Core:
+    """Train a core and its heads together and return the core; `tell(update, welfare, apples at the end)`."""
+    rules = replace(rules_of(options.society), length=options.length)
+    torch.manual_seed(derive_seed(options.seed, "core"))
+    core, heads = Core(), Heads(rules.actions, [derive_seed(options.seed, "heads")])
+    ppo = PPO(lr=options.lr, epochs=2, minibatch=1024)
+    optimiser = torch.optim.Adam([*core.parameters(), *heads.parameters()], lr=ppo.lr, eps=1e-5)
+    commons, rates = Commons(rules, [0] * options.games), np.zeros((1, options.games, 3))
+    for update in range(options.updates):
+        seed = derive_seed(options.seed, "episode", update)
+        commons.reset([derive_seed(seed, game) for game in range(options.games)])
+        played = play(commons, core, heads, torch.tensor(rates, dtype=torch.float32), seeds=[seed], keep=True)
+        result = settle(rules, played, rates)
+        tell(update, float(account(result).welfare.mean()), float(played.apples[-1].mean()))
+        learn(played, _left(result), core, heads, optimiser, ppo, seeds=[seed])
+    return core
+
+
+def pretrain_command(options: PretrainOptions) -> int:
+    """Train a core and write it, telling how the agents fare."""
+    core = pretrain(options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told)))
+    try:
+        save_file(core.state_dict(), options.out)
+    except OSError as error:
+        raise DataError(f"cannot write the weights {options.out}: {error}") from error
+    return 0
+
+
+def load_core(path: Path | None = None) -> Core:
+    """Return a frozen core, the package's own of Harvest by default. Raises ModelError where it is none."""
+    core = Core()
+    source = Path(str(SHIPPED / "core_harvest.safetensors")) if path is None else path
+    try:
+        core.load_state_dict(load_file(source))
+    except Exception as error:  # safetensors and torch raise a dozen kinds for a file that is not what it should be
+        raise ModelError(f"{source} holds no core; make one with surpass economy pretrain: {error}") from error
+    return core.requires_grad_(False)
