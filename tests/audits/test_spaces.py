@@ -8,7 +8,7 @@ from torch import Tensor
 
 from surpass.audits.spaces import correlation, coverage, measure, total_variation
 from surpass.audits.words import PROMPT, Word, prefix_reward, small_model, texts
-from tests.audits.test_targets import space
+from tests.audits.examples import space
 
 
 def logs(*chances: float) -> Tensor:
@@ -67,6 +67,6 @@ def test_all_that_a_small_model_can_write_is_listed_once() -> None:
     assert [leaf.actions[0] for leaf in leaves if leaf.solved] == ["0"]
     assert tokens[2] == policy.encode("0")
     assert policy.prompts([leaves[0].steps[0].observation]) == [policy._ids([PROMPT])[0]]
-    found = prefix_reward([leaves[8]], domain=domain, policy=policy, floor=-7.0)  # "01"
-    assert leaves[8].actions == ("01",)
+    found = prefix_reward([leaves[9]], domain=domain, policy=policy, floor=-7.0)  # "01"
+    assert leaves[9].actions == ("01",)
     assert found.tolist() == [pytest.approx([-7.0, 0.0, math.log(0.5)])]

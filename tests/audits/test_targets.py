@@ -10,24 +10,15 @@ import torch
 from torch import Tensor
 
 from surpass.audits import targets
-from surpass.audits.spaces import Space, listed
+from surpass.audits.spaces import listed
 from surpass.audits.words import Letters
-from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.core import Problem
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import DataError
 from surpass.models.tabular import Tabular
 from surpass.objectives.batch import collate, log_return, push
 from surpass.objectives.gradient import grpo
-
-
-def space(tokens: list[tuple[int, ...]], p_ref: list[float], log_reward: list[float]) -> Space:
-    """Return a space whose reference puts all of its doubt into the first token."""
-    verdict = Verdict(Status.ACCEPTED, (1.0,))
-    leaves = tuple(Trajectory(Problem("p"), (Step(Observation("o"), Proposal("a", None, t)),), verdict) for t in tokens)
-    log_ref = torch.zeros(len(tokens), max(map(len, tokens)), dtype=torch.float64)
-    log_ref[:, 0] = torch.tensor(p_ref).log()
-    yes = torch.ones(len(tokens), dtype=torch.bool)
-    return Space(leaves, log_ref, torch.tensor(log_reward, dtype=torch.float64), yes, yes, -9.0)
+from tests.audits.examples import space
 
 
 def close(log_q: Tensor, expected: list[float]) -> None:

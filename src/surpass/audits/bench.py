@@ -238,5 +238,7 @@ def _check(config: BenchConfig) -> None:
         unknown = [name for name in names if name not in known]
         if unknown or not names:
             raise ConfigError(f"bench objectives: expected {kind}s among {', '.join(known)}, found {unknown or 'none'}")
+    if config.json is not None and not config.json.parent.is_dir():
+        raise ConfigError(f"bench objectives: {config.json.parent} is no folder; make it first, or choose another")
     if config.seeds < 1 or config.steps < 0 or config.workers < 0:
         raise ConfigError(f"bench objectives: expected seeds >= 1, steps >= 0 and workers >= 0, found {config}")

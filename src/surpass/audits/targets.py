@@ -29,12 +29,12 @@ class Target:
 def posterior(space: Space, *, beta: float, relative: bool = True, conditional: bool = False) -> Target:
     """Return p_ref R^beta / Z (R^beta / Z without `relative`), as the balance family promises.
 
-    `conditional`: over ended actions alone, the fixed point of `modified_subtb`, which says nothing of actions that
-    are cut.
+    `conditional`: over ended actions alone, the fixed point of `modified_subtb`. It says nothing of actions that are
+    cut at the limit, so they may take any share, and no log Z is promised.
     """
     weight = beta * space.log_reward + (space.log_ref.sum(dim=1) if relative else 0.0)
     if conditional:
-        weight = weight.masked_fill(~space.ended, -torch.inf)
+        return Target(weight.masked_fill(~space.ended, -torch.inf).log_softmax(0))
     return Target(weight.log_softmax(0), float(weight.logsumexp(0)))
 
 

@@ -8,6 +8,9 @@
     integer      a whole number below 20, all of equal worth: the request for a uniform one, where pairs of digits that
                  begin with 0 and other strings are wrong
 
+The canonical kernel chooses all names, so a script is a proof up to renaming, written in the one way there is; of a
+Game of 24 several plays are the same solution, whose mass is R times the number of ways to play it. `bits` and the
+transformers learn from what they sample, the other tables from all of X where an objective can.
 Tables start at random numbers, another reference at others. A transformer is first taught a skewed set of words by
 `likelihood`; that is its reference, and where it starts. All is made from (name, seed).
 Not here: what is learned (`arms.py`), and the exact mass of free text where X cannot be listed (`elsewhere.py`).
@@ -102,7 +105,7 @@ def bits(seed: int) -> Task:
     worth = {word: exp(-min(sum(a != b for a, b in zip(word, mode, strict=True)) for mode in modes)) for word in words}
     domain = Letters(("0", "1"), 5, worth, exp(-1.5))
     (problem,) = domain.problems("train")
-    return _tabled("bits", "token sequences", domain, problem, 5, partial(log_return, floor=FLOOR), seed)
+    return _tabled("bits", "token sequences", domain, problem, 5, partial(log_return, floor=FLOOR), seed, sampled=True)
 
 
 def kernel(seed: int) -> Task:
@@ -138,6 +141,7 @@ def _tabled(  # noqa: PLR0913 - the fields of a task
     reward: Reward,
     seed: int,
     *,
+    sampled: bool = False,
     classes: tuple[str, Callable[[Trajectory], Hashable]] | None = None,
 ) -> Task:
     leaves = tuple(trajectories(domain, problem, max_steps))
@@ -156,7 +160,7 @@ def _tabled(  # noqa: PLR0913 - the fields of a task
         policy,
         reference,
         learning_rate=0.1,
-        sampled=name == "bits",
+        sampled=sampled,
         classes=classes,
     )
 
