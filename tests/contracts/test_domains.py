@@ -18,6 +18,7 @@ from surpass.domains import DOMAINS
 from surpass.models.scripted import Scripted
 from surpass.rollouts.runner import RunOptions, run
 from surpass.search.best_first import best_first
+from tests.domains.proofs.lean import recordings
 
 SOURCE = """
 Lemma same : forall n : nat, n = n.
@@ -39,12 +40,24 @@ def small_corpus(folder: Path) -> tuple[str, ...]:
     return (report.out,)
 
 
-def nothing(folder: Path) -> tuple[str, ...]:
+def recorded_answers(folder: Path) -> tuple[object, ...]:
+    """What Lean is made from here: two theorems, and recorded answers in place of Lean."""
+    from surpass.domains.proofs.lean.replay import Replay
+
+    return recordings.records(folder / "two.jsonl"), Replay(
+        recordings.write(folder / "recording.jsonl", recordings.exchanges())
+    )
+
+
+def nothing(folder: Path) -> tuple[object, ...]:
     return ()
 
 
-ARGUMENTS: dict[str, Callable[[Path], tuple[str, ...]]] = {"rocq": small_corpus}  # for domains that need some
-SPLITS = {"rocq": "all"}  # otherwise "test"
+ARGUMENTS: dict[str, Callable[[Path], tuple[object, ...]]] = {  # for domains that need some
+    "rocq": small_corpus,
+    "lean": recorded_answers,
+}
+SPLITS = {"rocq": "all", "lean": "all"}  # otherwise "test"
 MARKS = {"rocq": [pytest.mark.rocq]}  # what a domain cannot do without
 Case = tuple[Domain[Any], str]
 

@@ -8,6 +8,7 @@ DOMAINS: dict[str, str] = {
     "economy": "surpass.domains.economy.domain:Policymaking",
     "game24": "surpass.domains.puzzles.game24:Game24",
     "kernel": "surpass.domains.proofs.kernel.domain:Kernel",
+    "lean": "surpass.domains.proofs.lean.domain:Lean",
     "prontoqa": "surpass.domains.puzzles.prontoqa:ProntoQA",
     "rocq": "surpass.domains.proofs.rocq.domain:Rocq",
 }

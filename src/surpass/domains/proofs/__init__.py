@@ -1,1 +1,1 @@
-"""Proof assistants as domains: Rocq, and an embedded kernel of propositional logic."""
+"""Proof assistants as domains: Rocq, Lean 4, and an embedded kernel of propositional logic."""

@@ -1,0 +1,174 @@
+"""Filling the `sorry`s of a Lean file where they stand, and writing the proofs into it.
+
+A proof counts once a fresh process has accepted it (`trust.recheck`), and the file is replaced, in one step, only after
+the whole changed file has been elaborated by another. Theorems with several holes, definitions and holes inside terms
+are left open and named. A proof may rest on the usual axioms and on those that the file declares, never on `sorryAx`:
+so not on theorems above it that are still open.
+
+Not here: policies and searches (they are given), and the command line. **Developed without Lean**, see README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
+
+from surpass.core import Policy, Problem, Search, Status, Trajectory
+from surpass.domains.proofs.lean.domain import Lean, ProofState
+from surpass.domains.proofs.lean.loaders import in_file, lake_project
+from surpass.domains.proofs.lean.place import Place, source_text
+from surpass.domains.proofs.lean.protocol import LeanInteract, Opener, ProcessDiedError, command
+from surpass.domains.proofs.lean.rules import normalise
+from surpass.domains.proofs.lean.session import Pool
+from surpass.domains.proofs.lean.source import Skipped, mask
+from surpass.domains.proofs.lean.trust import LOAD, recheck
+from surpass.errors import VerifierError
+from surpass.rollouts.runner import Budget, RunOptions, run
+
+_AXIOM = re.compile(r"^axiom\s+([^\s:({\[⦃]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ProveReport:
+    """What became of a file: one trajectory for each hole, and the proofs that a fresh process accepted."""
+
+    file: str
+    trajectories: tuple[Trajectory, ...]
+    proofs: Mapping[str, str]  # problem key -> the declaration with its proof
+    skipped: tuple[Skipped, ...]
+    written: bool = False
+    refusal: str = ""  # why the file was left as it was although writing was asked for
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for trajectory in self.trajectories:
+            key, end = trajectory.problem.key, trajectory.info.get("end", "")
+            failed = f"not proved ({trajectory.verdict.status}{f', {end}' if end else ''})"
+            yield f"[bold]{escape(key)}[/bold]: {'proved' if key in self.proofs else escape(failed)}"
+            if key in self.proofs:
+                yield escape(self.proofs[key])
+        for skipped in self.skipped:
+            yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
+        changed = "written" if self.written else escape(self.refusal) or "left as it was"
+        yield f"{len(self.proofs)} of {len(self.trajectories)} open theorems proved; {escape(self.file)}: {changed}"
+
+
+def open_problems(path: Path | str, opener: Opener) -> tuple[list[Problem], list[Skipped]]:
+    """Return the holes of a file as problems with the goal that Lean states, and what cannot be posed, with the reason.
+
+    Raises DataError where the file cannot be read, VerifierError where Lean cannot be started.
+    """
+    found, skipped = in_file(path)
+    posed, pool = list[Problem](), Pool(opener)
+    if found:
+        opener(str(found[0].data["project"])).close()  # what raises here is no fault of a theorem
+    try:
+        for problem in found:
+            text = source_text(str(problem.data["file"]))
+            above = mask(text)[: int(problem.data["position"])]
+            data = {**problem.data, "axioms": _AXIOM.findall(above)}
+            one = replace(problem, data=data)
+            try:
+                goals = pool.goals(Place.of(one))
+            except VerifierError as error:
+                line = text.count("\n", 0, int(problem.data["position"])) + 1
+                skipped.append(Skipped(str(problem.data["name"]), line, str(error)))
+            else:
+                posed.append(replace(problem, data={**data, "goals": "\n\n".join(goals)}))
+    finally:
+        pool.close()
+    return posed, sorted(skipped, key=lambda one: one.line)
+
+
+def prove_file(  # noqa: PLR0913 - who starts Lean, besides what proving any file takes
+    path: Path | str,
+    policy: Policy,
+    search: Search[ProofState],
+    *,
+    opener: Opener = LeanInteract(),  # noqa: B008 - frozen
+    budget: Budget = Budget(),  # noqa: B008 - frozen
+    seed: int = 0,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    write: bool = False,
+) -> ProveReport:
+    """Attempt every hole of a file with `search`, check what was found anew, and, if asked, write it down.
+
+    Raises DataError where the file cannot be read, VerifierError where Lean cannot be started.
+    """
+    file = Path(path).resolve()
+    source_text.cache_clear()  # the file may have changed since it was last read
+    text = source_text(str(file))
+    problems, skipped = open_problems(file, opener)
+    found = list[Trajectory]()
+    if problems:
+        with Lean(problems, opener) as domain:
+            found = list(run(search, problems, domain, policy, budget=budget, seed=seed, options=options))
+    best = {t.problem.key: t for t in sorted(found, key=lambda t: t.solved)}
+    solved = [t for t in best.values() if t.solved]
+    verdicts = recheck(solved, opener=opener)
+    proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
+    refusal = ""
+    if write and proved:
+        changed = _changed(text, {_span(t): _filled(t) for t in proved})
+        refusal = _elaborate(text, changed, file, opener, len(proved)) or _replace(file, text, changed)
+    return ProveReport(
+        str(file),
+        tuple(best[problem.key] for problem in problems if problem.key in best),
+        {t.problem.key: _filled(t) for t in proved},
+        tuple(skipped),
+        written=bool(write and proved and not refusal),
+        refusal=refusal,
+    )
+
+
+def _filled(trajectory: Trajectory) -> str:
+    place = Place.of(trajectory.problem)
+    return place.filled(place.script([normalise(action) for action in trajectory.actions]))
+
+
+def _span(trajectory: Trajectory) -> tuple[int, int]:
+    return int(trajectory.problem.data["position"]), int(trajectory.problem.data["end"])
+
+
+def _changed(text: str, changes: Mapping[tuple[int, int], str]) -> str:
+    for (start, end), new in sorted(changes.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _elaborate(before: str, after: str, file: Path, opener: Opener, filled: int) -> str:
+    """Elaborate the file as it was and as changed, in fresh processes; return what speaks against it, or nothing."""
+    holes = list[int]()
+    for text in (before, after):
+        repl = opener(lake_project(file))
+        try:
+            answer = command(repl, text, None, LOAD)
+        except ProcessDiedError as died:
+            return f"expected the changed file to elaborate, found: {died}; nothing was written"
+        finally:
+            repl.close()
+        if answer.message:
+            return f"expected the changed file to elaborate, found: {answer.message[-500:]}; nothing was written"
+        holes.append(answer.holes)
+    if holes[1] != holes[0] - filled:
+        return f"expected {filled} of {holes[0]} holes to be filled, found {holes[1]} left; nothing was written"
+    return ""
+
+
+def _replace(file: Path, before: str, after: str) -> str:
+    """Replace the file in one step, unless it has changed meanwhile; return why not, or nothing."""
+    source_text.cache_clear()
+    if source_text(str(file)) != before:
+        return "expected the file as it was read, found it changed meanwhile; nothing was written: run again"
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=file.parent, delete=False) as new:
+        new.write(after)
+    shutil.copymode(file, new.name)
+    os.replace(new.name, file)
+    return ""
