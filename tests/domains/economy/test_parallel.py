@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
+from surpass.domains.economy.accounting import incomes, tax
 from surpass.domains.economy.escape_room import RoomRules
 from surpass.domains.economy.parallel import CommonsEnv, RoomEnv
 from surpass.domains.economy.rules import rules_of
@@ -61,6 +62,24 @@ def test_rewards_are_after_taxes() -> None:
     assert ate > 0
     with pytest.raises(ConfigError, match="reset"):
         env.step({})
+
+
+def test_brackets_follow_the_income_of_this_episode_alone() -> None:
+    """Step by step as for whole episodes at once; what was eaten in the episode before counts no more."""
+    rates, near = (0.1, 0.5, 0.9), "\n".join(["WWWWWWWW", *["WAAAAAAW"] * 4, "W123456W", "WWWWWWWW"])
+    env, chance = CommonsEnv(replace(HARVEST, map=near, agents=6, length=12), rates), np.random.default_rng(0)
+    brackets = set[int]()
+    for _ in range(3):
+        env.reset()
+        raw, left = list[list[float]](), list[list[float]]()
+        while env.agents:
+            _, rewards, _, _, infos = env.step({agent: int(chance.choice([1, 1, 3, 4])) for agent in env.agents})
+            raw.append([info["raw"] for info in infos.values()])
+            left.append(list(rewards.values()))
+        whole = tax(raw, incomes(raw, 10), rates)
+        assert np.array_equal(whole.reward, left)
+        brackets |= set(whole.bracket[whole.raw > 0].tolist())
+    assert brackets >= {0, 1}, "several brackets were met"
 
 
 def test_resets_continue_the_last_seed_and_take_rates() -> None:
