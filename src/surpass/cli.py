@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast, get_type_hints
 
@@ -31,6 +31,8 @@ from surpass.errors import ConfigError, DataError, SurpassError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from surpass.core import Policy
 
 Options = TypeVar("Options")
 DEFAULT_PRESET = "small"
@@ -348,8 +350,8 @@ def extract(arguments: list[str]) -> int:
 class ProveOptions:
     """The flags of `prove`."""
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]  # .v files, or folders of them
-    run: Path | None = None  # a run, or a saved policy inside one; without, Rocq's automation tactics alone
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]  # .v and .lean files, or folders of them
+    run: Path | None = None  # a run, or a saved policy inside one; without, the prover's automation tactics alone
     automation: bool = True  # let a trained policy share its proposals with automation tactics
     write: bool = False  # put proofs into the file, once the whole changed file has compiled
     seconds: float = 60.0  # for each lemma, at most
@@ -358,21 +360,37 @@ class ProveOptions:
     seed: int = 0  # of everything random
 
 
+PROVERS = {  # by suffix: what proves a file, and the tactics that are tried without a trained policy
+    ".v": ("surpass.domains.proofs.rocq.prove_file:prove_file", "surpass.models.fixed:ROCQ_AUTOMATION"),
+    ".lean": ("surpass.domains.proofs.lean.prove_file:prove_file", "surpass.models.fixed:LEAN_AUTOMATION"),
+}
+
+
+def sources(folder: Path) -> list[Path]:
+    """Return the proof files below a folder; hidden folders hold what build tools have put there."""
+    found = (path for path in folder.rglob("*") if path.suffix in PROVERS and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def prove(arguments: list[str]) -> int:
-    """`surpass prove FILE.v`: try open lemmas; 2 where a file, or all that is open in it, cannot be posed."""
-    options = parse(ProveOptions, arguments, "prove", "Try the open lemmas of Rocq files, best first.")
+    """`surpass prove FILE`: try open lemmas; 2 where a file, or all that is open in it, cannot be posed."""
+    options = parse(ProveOptions, arguments, "prove", "Try the open lemmas of Rocq and Lean files, best first.")
     from rich.console import Console
 
-    from surpass.domains.proofs.rocq.prove_file import prove_file
     from surpass.models.saved import prover_policy
     from surpass.rollouts.runner import Budget
     from surpass.search.best_first import best_first
 
-    policy = prover_policy(options.run, automation=options.automation)
+    @cache
+    def prover(suffix: str) -> tuple[Any, Policy]:
+        prove_file, tactics = map(load, PROVERS.get(suffix, PROVERS[".v"]))
+        return prove_file, prover_policy(options.run, automation=options.automation, tactics=tactics)
+
     search = partial(best_first, width=options.width, expansions=options.expansions)
     budget, code, proved, tried = Budget(seconds=options.seconds), 0, 0, 0
-    files = [file for path in options.files for file in (sorted(path.rglob("*.v")) if path.is_dir() else [path])]
+    files = [file for path in options.files for file in (sources(path) if path.is_dir() else [path])]
     for file in files:
+        prove_file, policy = prover(file.suffix)
         try:
             found = prove_file(file, policy, search, budget=budget, seed=options.seed, write=options.write)
         except SurpassError as error:  # the other files are tried all the same
@@ -411,7 +429,7 @@ def bench(words: list[str]) -> int:
 
 COMMANDS: dict[str, Command] = {
     "run": Command("run EXPERIMENT", "train, search and measure; makes a run folder", run),
-    "prove": Command("prove FILE.v", "try the open lemmas of a Rocq file", prove),
+    "prove": Command("prove FILE", "try the open lemmas of a Rocq (.v) or Lean (.lean) file", prove),
     "proofs extract": Command("proofs extract", "read lemmas and proofs from an installed library", extract),
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),

@@ -19,6 +19,20 @@ ROCQ_AUTOMATION: tuple[str, ...] = (
 )
 ROCQ_HAMMER: tuple[str, ...] = ("sauto.", "hauto.")  # from coq-hammer-tactics, where it is installed and loaded
 
+# Lean's: no name of a lemma, no search for one; those that only Mathlib has fail elsewhere like any other wrong guess.
+LEAN_AUTOMATION: tuple[str, ...] = (
+    "rfl",
+    "trivial",
+    "assumption",
+    "simp_all",
+    "omega",
+    "decide",
+    "tauto",
+    "norm_num",
+    "nlinarith",
+    "aesop",
+)
+
 
 class Fixed:
     """Propose the first `n` actions of a list, each with log-probability -log(len(list)).

@@ -6,6 +6,7 @@ and loaded without the run's corpus or configuration. What a run saves, and of w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from surpass.core import Policy
@@ -15,8 +16,8 @@ from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.mixture import Mixture
 
 
-def prover_policy(run: Path | None, *, automation: bool = True) -> Policy:
-    """Return a run's policy, with automation tactics beside it in equal weight, or these alone without a run.
+def prover_policy(run: Path | None, *, automation: bool = True, tactics: Sequence[str] = ROCQ_AUTOMATION) -> Policy:
+    """Return a run's policy, with automation `tactics` beside it in equal weight, or these alone without a run.
 
     Raises ConfigError where there is nothing to propose or more than one policy to choose from, DataError where a run
     holds none, ModelError where it cannot be loaded.
@@ -24,11 +25,11 @@ def prover_policy(run: Path | None, *, automation: bool = True) -> Policy:
     if run is None:
         if not automation:
             raise ConfigError("expected a run or automation, found neither; give --run DIR")
-        return Fixed(ROCQ_AUTOMATION)
+        return Fixed(tactics)
     from surpass.models.hf import LanguageModel
 
     policy = LanguageModel.load(saved(run))
-    return Mixture([(policy, 1.0), (Fixed(ROCQ_AUTOMATION), 1.0)]) if automation else policy
+    return Mixture([(policy, 1.0), (Fixed(tactics), 1.0)]) if automation else policy
 
 
 def saved(run: Path) -> Path:
