@@ -59,7 +59,7 @@ def test_a_run_ends_with_every_arm_of_every_domain_and_a_page(finished: Path) ->
         page = (finished / domain / "report.html").read_text(encoding="utf-8")
         assert all(arm in page for arm in ARMS)
         assert "log2 k" in page
-        assert len(show(domain, found)) == 3
+        assert len(show(domain, found)) == 4
 
 
 @pytest.mark.parametrize("arm", TRAINED)

@@ -144,16 +144,12 @@ def show(domain: str, summary: Mapping[str, Any]) -> list[Table]:
     first = next(iter(arms.values()))
     measures = list(first["measures"])
     title = f"{domain}: {first['problems']} held-out problems, {first['seeds']} seeds; means with 95 % intervals"
-    reached = Table("arm", *measures, *(name.replace("_", " ") for name in SPENT), "minutes", "ended by", title=title)
+    reached = Table("arm", *measures, title=title)
+    paid = Table("arm", *(name.replace("_", " ") for name in SPENT), "minutes", "ended by", title="training, means")
     for arm, row in arms.items():
+        reached.add_row(arm, *(_shown(name, row["measures"][name]) for name in measures))
         ended = ", ".join(f"{name.replace('_', ' ')} x{times}" for name, times in row["ended_by"].items())
-        reached.add_row(
-            arm,
-            *(_shown(name, row["measures"][name]) for name in measures),
-            *(f"{row[name]:,.0f}" for name in SPENT),
-            f"{row['minutes']:.2f}",
-            ended or "-",
-        )
+        paid.add_row(arm, *(f"{row[name]:,.0f}" for name in SPENT), f"{row['minutes']:.2f}", ended or "-")
     settings = Table("arm", "settings", title="reward: log R = 0 for a solution, -10 else; the same rate for all arms")
     for arm, told in summary["settings"].items():
         settings.add_row(arm, told)
@@ -162,7 +158,7 @@ def show(domain: str, summary: Mapping[str, Any]) -> list[Table]:
         gains.add_row(
             pair, *(f"{row[name]['outcome']} {_shown(name, row[name])}" if name in row else "-" for name in measures)
         )
-    return [table for table in (reached, settings, gains) if table.rows]
+    return [table for table in (reached, paid, settings, gains) if table.rows]
 
 
 def _shown(measure: str, found: Mapping[str, Any]) -> str:
