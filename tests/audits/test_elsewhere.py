@@ -52,6 +52,7 @@ def test_errors_of_two_steps_come_after_one_that_is_right() -> None:
     assert sum(number for (steps, tokens, _), number in counts.items() if (steps, tokens) == (1, 2)) == 40 - 1
     assert sum(counts.values()) == 77
     assert log_sum(counts, "binary") == pytest.approx(math.log(77) + ERROR)
+    assert log_sum({(1, 2, 3): 5}, "paper") == pytest.approx(math.log(5) - 15 + 8 * math.log((92 - 2.5) / 92))
 
 
 def test_almost_all_mass_is_elsewhere_unless_a_reference_says_otherwise() -> None:

@@ -131,8 +131,10 @@ ARMS: dict[str, Arm] = {
         conditional=True,
     ),
     "flowrl": Arm("flowrl", "p_ref exp(|x| (beta log R - log Z))", _weighted, options=BETA, heads=("log_z",), effort=3),
-    "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy"),
+    "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2),
     "grpo": Arm("grpo", "p_ref k / (k + V - Q) in every state", _group, options=DR_GRPO, teacher="policy", effort=4),
-    "ppo": Arm("ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy"),
+    "ppo": Arm(
+        "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=4
+    ),
     "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}),
 }

@@ -144,7 +144,7 @@ def audit(cell: Cell, steps: int = 0) -> Outcome:
 
     before = measured()
     source = lesson(task, arm)
-    whole = source == "the whole space"  # no noise: longer steps
+    whole = source != "samples" and not task.sampled  # a table without noise: longer steps
     numbers = TrainConfig(
         steps=steps or (300 if whole else task.steps) * arm.effort,
         learning_rate=0.3 if whole else task.learning_rate,
@@ -168,7 +168,10 @@ def lesson(task: Task, arm: Arm) -> Lesson:
 
 
 def main(config: BenchConfig) -> Report:
-    """Measure everything and return it; the rows are written to `config.json`. Raises ConfigError for unknown names."""
+    """Measure everything and return it; after every training the rows so far are written to `config.json`.
+
+    Raises ConfigError for unknown names, and where there is nothing to do.
+    """
     _check(config)
     cells = [
         (task, arm, seed)
@@ -181,15 +184,22 @@ def main(config: BenchConfig) -> Report:
         raise ConfigError(f"bench objectives: {config.objectives} need a task of whole texts: {', '.join(WRITTEN)}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: dict[Cell, Outcome] = {}
+    rows: tuple[Row, ...] = ()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("audits", total=len(cells))
         for cell, outcome in _carried_out(cells, config):
             outcomes[cell] = outcome
+            rows = _written(config, outcomes)
             progress.update(bar, advance=1, description=f"{cell[0]}: {cell[1]}")
-    rows = [row for task in config.tasks for arm in ARMS for row in _rows(task, arm, outcomes)]
+    return Report(rows)
+
+
+def _written(config: BenchConfig, outcomes: dict[Cell, Outcome]) -> tuple[Row, ...]:
+    """Return the rows of all that is done, after writing them: who interrupts the rest loses nothing."""
+    rows = tuple(row for task in config.tasks for arm in ARMS for row in _rows(task, arm, outcomes))
     if config.json is not None:
         config.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return Report(tuple(rows))
+    return rows
 
 
 def _carried_out(cells: list[Cell], config: BenchConfig) -> Iterator[tuple[Cell, Outcome]]:
