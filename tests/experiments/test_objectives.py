@@ -239,6 +239,7 @@ def test_an_outcome_needs_an_interval_without_zero_and_something_to_compare() ->
     assert found["log_variance - sft"]["solved"]["outcome"] == "wins"
     assert "nothing" not in found["log_variance - sft"]
     assert found["log_variance_plain - sft"] == {}
+    assert list(objectives_table._comparisons(dict.fromkeys(("base", "sft"), values["sft"]))) == ["sft - base"]
 
 
 @pytest.mark.rocq

@@ -7,7 +7,7 @@ and plays are counted after a fresh checker has accepted them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,22 +113,25 @@ def _spent(config: Config, folder: Path, arm: str, seeds: Sequence[int]) -> dict
 
 
 def _comparisons(values: Mapping[str, Values]) -> dict[str, dict[str, Any]]:
-    """Compare each GFlowNet arm with every other arm, measure by measure, on the same seeds and problems.
+    """Compare each GFlowNet arm with every other arm, and each other arm with the start, measure by measure.
 
-    A measure that is zero for both of them compares nothing, and is left out.
+    On the same seeds and problems. A measure that is zero for both arms compares nothing, and is left out.
     """
     found = {}
-    for ours in filter(values.__contains__, GFLOWNETS):
-        for theirs in values:
-            if theirs in GFLOWNETS[: GFLOWNETS.index(ours) + 1]:
-                continue
-            gains = {name: paired_bootstrap(values[ours][name], values[theirs][name]) for name in values[ours]}
-            found[f"{ours} - {theirs}"] = {
-                name: {**_interval(gain), "outcome": outcome(gain)}
-                for name, gain in gains.items()
-                if values[ours][name].any() or values[theirs][name].any()
-            }
+    for ours, theirs in _pairs(values):
+        left, right = values[ours], values[theirs]
+        gains = {name: paired_bootstrap(left[name], right[name]) for name in left if (left[name] + right[name]).any()}
+        found[f"{ours} - {theirs}"] = {
+            name: {**_interval(gain), "outcome": outcome(gain)} for name, gain in gains.items()
+        }
     return found
+
+
+def _pairs(arms: Iterable[str]) -> list[tuple[str, str]]:
+    known = list(arms)
+    ours = [arm for arm in GFLOWNETS if arm in known]
+    pairs = [(one, arm) for one in ours for arm in known if arm not in GFLOWNETS[: GFLOWNETS.index(one) + 1]]
+    return pairs + [(arm, "base") for arm in known if "base" in known and arm not in (*GFLOWNETS, "base")]
 
 
 def outcome(gain: Interval) -> str:
