@@ -39,6 +39,7 @@ PACKAGES = (
 EXTRAS = {
     "chess": ("chess", "GPL-3.0-or-later; pip install -e '.[chess]'"),
     "chat": ("openai", "pip install -e '.[chat]'"),
+    "lean": ("lean-interact", "pip install -e '.[lean]'; it drives Lean 4"),
     "ray": ("ray", "pip install -e '.[ray]'"),
     "tracking": ("tensorboard", "pip install -e '.[tracking]'"),
 }
@@ -116,7 +117,7 @@ def _provers() -> Iterator[Finding]:
             yield Finding("provers", f"Rocq {library}", state, str(place) if there else "not installed", remedy)
         for name, package in HAMMER_PROVERS.items():
             yield _program(name, f"apt-get install {package}; only hammer's proof search asks for it")
-    yield _program("lean", "optional: install elan from lean-lang.org")
+    yield _program("lake", "install elan from lean-lang.org for Lean 4; this project was developed without it")
     yield Finding("provers", "kernel", "ok", "embedded, always there")
 
 

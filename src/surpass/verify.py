@@ -102,7 +102,15 @@ def in_rocq(trajectories: Sequence[Trajectory]) -> list[Verdict]:
     return recheck(trajectories)
 
 
+def in_lean(trajectories: Sequence[Trajectory]) -> list[Verdict]:
+    """Return what fresh processes of Lean say of whole declarations, one process for each project."""
+    from surpass.domains.proofs.lean.trust import recheck
+
+    return recheck(trajectories)
+
+
 CHECKERS: Mapping[str, Callable[[Sequence[Trajectory]], list[Verdict]]] = {
     **{name: partial(by_rules, name) for name in ("kernel", "game24", "blocksworld", "prontoqa")},
+    "lean": in_lean,
     "rocq": in_rocq,
 }

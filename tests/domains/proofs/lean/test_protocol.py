@@ -88,6 +88,16 @@ def test_a_domain_through_processes(tmp_path: Path) -> None:
             assert verdict.returns == (1.0,)
 
 
+def test_a_process_in_a_project(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "lean-toolchain").write_text("leanprover/lean4:v4.0.0-replay\n")
+    process = simulated(tmp_path)(str(tmp_path / "project"))
+    assert command(process, CONTEXT, None, 10).env == 0
+    assert (process.name, process.version) == ("lean", "v4.0.0-replay")
+    assert process.memory() > 0
+    process.close()
+
+
 def test_a_process_that_dies_or_does_not_answer(tmp_path: Path) -> None:
     opener = simulated(
         tmp_path,
@@ -108,7 +118,9 @@ def test_a_process_that_dies_or_does_not_answer(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VerifierError, match="install elan"):
-        LeanInteract(repl=str(tmp_path / "none"), lake=str(tmp_path / "lake"))("")
+        LeanInteract(lake=str(tmp_path / "lake"))("")
+    with pytest.raises(VerifierError, match="expected Lean's REPL to start"):
+        LeanInteract(repl=str(tmp_path / "none"), lake=sys.executable)("")
     monkeypatch.setitem(sys.modules, "lean_interact", None)
     with pytest.raises(VerifierError, match=r"pip install -e '\.\[lean\]'"):
         LeanInteract()("")
@@ -124,7 +136,7 @@ def test_errors_of_a_tactic_that_goes_on_are_errors() -> None:
 @pytest.mark.parametrize("answer", [{}, {"env": "x"}, {"env": 0, "messages": [{}]}, {"env": 0, "sorries": [1]}])
 def test_answers_that_are_not_as_documented(answer: dict[str, object]) -> None:
     class Odd(Recorded):
-        def ask(self, request: object, timeout: float) -> dict[str, object]:  # type: ignore[override]
+        def ask(self, request: object, timeout: float) -> dict[str, object]:
             return answer
 
     with pytest.raises(VerifierError, match="expected an answer of Lean's REPL"):

@@ -14,6 +14,7 @@ first used. `replay.Replay` answers from a recording. Not here: what is asked wh
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from json import JSONDecodeError
@@ -133,7 +134,7 @@ def _answer(said: Json, number: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class LeanInteract:
-    """Starts the official REPL with lean-interact: of a project's own toolchain, or of `version` without a project."""
+    """Starts lean-interact's copy of the official REPL: for a project's toolchain, or else for `version`."""
 
     version: str = ""  # such as "v4.30.0"; empty: the newest that lean-interact knows
     memory: int = 8 << 30  # bytes of address space of each process; Mathlib alone maps several GiB
@@ -148,10 +149,14 @@ class LeanInteract:
             raise VerifierError(
                 f"expected the package lean-interact, found none ({error}); pip install -e '.[lean]'"
             ) from error
+        if shutil.which(self.lake) is None:  # lean-interact would fetch its REPL before it notices
+            raise VerifierError(
+                f"expected {self.lake!r} of Lean 4, found none in the PATH; install elan from lean-lang.org"
+            )
         try:
             config = LeanREPLConfig(
                 lean_version=None if project else self.version or None,
-                project=LocalProject(directory=project, lake_path=self.lake) if project else None,
+                project=LocalProject(directory=project, lake_path=self.lake, auto_build=False) if project else None,
                 local_repl_path=self.repl or None,
                 build_repl=not self.repl,
                 lake_path=self.lake,
@@ -163,7 +168,7 @@ class LeanInteract:
         except Exception as error:  # whatever git, lake or the network raise there
             raise VerifierError(
                 f"expected Lean's REPL to start{f' in {project}' if project else ''}, found: {str(error)[:500]}; "
-                "install elan, and run `lake build` in the project"
+                "does `lake build` work there?"
             ) from error
 
 
