@@ -135,6 +135,7 @@ def test_players_by_name(tmp_path: Path) -> None:
         "model:{run},temperature=-1",
         "model:{run},temperature=hot",
         "model:{run},legal=perhaps",
+        "model:{run},tries=0",
         "model:{run},strength=1500",
         "mcts:{letters},simulations=2",
     ],
@@ -144,6 +145,10 @@ def test_what_names_no_player_is_one_of_our_errors(spec: str, tmp_path: Path) ->
     letters = run_folder(tmp_path / "c", CHARACTERS) if "{letters}" in spec else tmp_path
     with pytest.raises(SurpassError):
         made(spec.replace("{run}", str(run)).replace("{letters}", str(letters)))
+
+
+def test_a_name_is_one_line_as_a_game_records_it() -> None:
+    assert made(" two  words =random").name == "two words"
 
 
 def test_damaged_models_are_said_to_be(tmp_path: Path) -> None:

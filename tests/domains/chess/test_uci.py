@@ -258,6 +258,12 @@ def test_readers_take_any_words(words: list[str]) -> None:
         assert 1 <= one.multi_pv <= 256
 
 
+@pytest.mark.parametrize("clock", ["99999999999999999999", "999999999999", "--5", "-5", "٣", "1e3", "9" * 5000])
+def test_no_clock_breaks_it(talk: Talk, clock: str) -> None:
+    for go in (f"go movetime {clock}", f"go wtime {clock} btime {clock}"):
+        assert best(talk.tell(go)) in [move.uci() for move in chess.Board().legal_moves]
+
+
 def test_positions_as_guis_send_them() -> None:
     assert read_position(["startpos", "moves", "e2e4", "e7e5"]) == Position("", ("e2e4", "e7e5"))
     assert read_position(f"fen {chess.STARTING_FEN} moves e2e4".split()) == Position("", ("e2e4",))

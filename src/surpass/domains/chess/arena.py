@@ -28,6 +28,7 @@ from surpass.core import Observation, Policy
 from surpass.domains.chess.openings import Opening
 from surpass.domains.chess.pgn import movetext, write
 from surpass.domains.chess.rules import board_of, ending, legal, place
+from surpass.errors import ConfigError
 from surpass.rollouts.seeds import derive_seed
 
 RESIGN = "resign"
@@ -45,6 +46,10 @@ class Player:
     tries: int = 1  # moves it may propose in a position before an illegal one loses the game
     wants_legal: bool = False  # its observations name the legal moves, which costs time, as does
     wants_key: bool = False  # the key that tells one position from another
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise ConfigError(f"expected a player with one try or more, found {self.tries}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Standing:
         if self.prior:
             caption += f"; no finite maximum: under a prior of {self.prior:g} virtual games for each pair"
         table = Table(title="Elo, 95 % intervals", caption="\n".join([caption, *self.notes]))
-        for column in ("player", "Elo", "interval", "LOS", "games", "score", "draws", "illegal", "forfeits"):
+        for column in ("player", "Elo", "interval", "LOS over next", "games", "score", "draws", "illegal", "forfeits"):
             table.add_column(column, justify="left" if column == "player" else "right", overflow="fold")
         for one in self.lines:
             los = "" if one.superiority is None else f"{one.superiority:.1%}"

@@ -108,7 +108,7 @@ def player(spec: str, stack: ExitStack, *, deadline: float = 30.0) -> Player:
     if any(not equals for _, equals, _ in pieces):
         raise ConfigError(f"expected KEY=VALUE after the commas of {spec!r}")
     options = {key.strip(): value.strip() for key, _, value in pieces}
-    name, value = match["name"] or spec.strip(), match["value"] or ""
+    name, value = " ".join((match["name"] or spec).split()), match["value"] or ""  # one line of a PGN tag
     try:
         found = _MAKERS[match["kind"]](name, value, options, stack, deadline)
     except (KeyError, ValueError) as error:

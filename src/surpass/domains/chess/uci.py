@@ -23,6 +23,7 @@ as if the game had begun there: the moves are legal and the first ones mean litt
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from surpass.domains.chess.model_player import ModelPlayer
 
 TRIES = 5  # raw draws before a legal one
+DAY = 86_400.0  # seconds: no clock of a `go` is watched for longer
 COMMANDS = {"uci", "isready", "setoption", "ucinewgame", "position", "go", "stop", "ponderhit", "quit"}
 LIMITS = {
     "wtime",
@@ -182,7 +184,7 @@ def read_go(words: Sequence[str]) -> Go:
             word = piece
         elif word == "searchmoves":
             searchmoves.append(piece)
-        elif piece.lstrip("-").isdecimal() and word not in numbers:
+        elif re.fullmatch(r"-?[0-9]{1,12}", piece) and word not in numbers:
             numbers[word] = int(piece)
     clocks = numbers.get("wtime"), numbers.get("btime")
     return Go(tuple(searchmoves), "infinite" in words or "ponder" in words, numbers.get("movetime"), clocks)
@@ -335,7 +337,7 @@ class Engine:
         self._answer = answer = Answer(self._say, seen.legal or (), waits=go.waits)
         clock = go.movetime if go.movetime is not None else go.clocks[seen.seat]
         if clock is not None:
-            self._timer = threading.Timer(max(10, clock - self.settings.overhead) / 1000, answer.expire)
+            self._timer = threading.Timer(min(max(10, clock - self.settings.overhead) / 1000, DAY), answer.expire)
             self._timer.daemon = True
             self._timer.start()
         work = (
