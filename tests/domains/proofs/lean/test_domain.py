@@ -152,6 +152,21 @@ def test_an_axiom_that_the_problem_allows() -> None:
     ]
     assert judged(pairs, SOLUTION).status is Status.REJECTED
     assert judged(pairs, SOLUTION, axioms=["choose"]).status is Status.ACCEPTED
+    open_ = [(r, json.loads(json.dumps(a).replace("[choose]", "[sorryAx]"))) for r, a in pairs]
+    assert judged(open_, SOLUTION, axioms=["sorryAx"]).status is Status.REJECTED, "whatever a problem allows"
+
+
+def test_a_finished_proof_is_elaborated_in_parentheses_of_ours_and_once_more_as_written() -> None:
+    opener = Watched(exchanges())
+    with Lean([problem()], opener) as domain:
+        played = replay(domain, problem(), SOLUTION)
+    guarded = SWAP.filled("  (constructor)\n  (exact h.2)\n  (exact h.1)")
+    plain = SWAP.filled("  constructor\n  exact h.2\n  exact h.1")
+    assert [guarded in map(str, (r.get("cmd") for r in opener.requests))] == [True]
+    again = Watched(exchanges())
+    assert recheck([played], opener=again)[0].evidence == "lean-replay recorded; T3; sandbox=rlimit"
+    commands = [request.get("cmd") for request in again.requests]
+    assert (plain in commands, guarded in commands) == (True, False)
 
 
 def test_a_process_that_dies_once_costs_nothing() -> None:

@@ -133,6 +133,12 @@ def test_errors_of_a_tactic_that_goes_on_are_errors() -> None:
     assert tactic(repl, "exact h", 0, 1).message == "Unknown identifier `h`"
 
 
+def test_a_tactic_that_leaves_a_hole_is_refused_though_goals_remain() -> None:
+    left = {**ran(1, RIGHT), "sorries": [{"proofState": 2, "goal": LEFT}]}
+    repl = Recorded([({"cmd": "x"}, recordings.stated("⊢ p", 0, 0)), ({"tactic": "t", "proofState": 0}, left)])
+    assert tactic(repl, "t", command(repl, "x", None, 1).state, 1).message == "the tactic leaves a sorry"
+
+
 @pytest.mark.parametrize("answer", [{}, {"env": "x"}, {"env": 0, "messages": [{}]}, {"env": 0, "sorries": [1]}])
 def test_answers_that_are_not_as_documented(answer: dict[str, object]) -> None:
     class Odd(Recorded):
