@@ -60,6 +60,13 @@ def test_the_memory_changes_no_logits(kind: str) -> None:
         rows = [[*row, *torch.randint(0, 50, (step % 3,), generator=rng).tolist()] for row in rows]
 
 
+def test_a_slot_that_takes_the_place_of_another_keeps_what_it_knows() -> None:
+    memory, prompts = Memory(network(50)), [(1, 2), (3, 4), (5, 6)]
+    first = memory.read(prompts)
+    assert torch.equal(memory.read(prompts[1:]), first[1:])  # nothing new to read, and the last slot has moved
+    assert torch.equal(memory.read(prompts[1:]), first[1:])
+
+
 def test_what_a_game_goes_on_with_is_all_that_is_read() -> None:
     model, read = network(MOVES.size), list[int]()
     handle = model.register_forward_pre_hook(

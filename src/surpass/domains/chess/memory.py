@@ -64,11 +64,8 @@ class Memory:
             self._games.clear()
             self._slot.clear()
         distinct = list(dict.fromkeys(prompts))
-        found = {prompt: self.find(prompt) for prompt in distinct}
-        taken = dict[int, Tokens]()  # a slot follows one game: of two that part ways the second is read anew
-        for prompt, slot in found.items():
-            if slot is not None and slot not in taken:
-                taken[slot] = prompt
+        # A slot follows one game: of two that part ways one is read anew.
+        taken = {slot: prompt for prompt in distinct if (slot := self.find(prompt)) is not None}
         if all_of_them and 2 * len(taken) >= len(self._games):
             taken = self._give_up(taken)
         known = {prompt: slot for slot, prompt in taken.items()}
