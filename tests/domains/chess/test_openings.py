@@ -6,7 +6,7 @@ from pathlib import Path
 import chess
 import pytest
 
-from surpass.domains.chess.openings import Opening, random_openings, read_openings
+from surpass.domains.chess.openings import Opening, _quiet, random_openings, read_openings
 from surpass.errors import DataError
 
 PGN = """[Event "?"]
@@ -102,6 +102,20 @@ def test_no_captures_win_material_in_a_random_opening() -> None:
         assert best(board) == 0
         board.push(chess.Move.null())
         assert best(board) == 0
+
+
+@pytest.mark.parametrize(
+    ("fen", "quiet"),
+    [
+        pytest.param(chess.STARTING_FEN, True, id="initial"),
+        pytest.param("rnb1kbnr/pppp1ppp/8/4p1q1/3P4/8/PPP1PPPP/RNBQKBNR w KQkq - 0 3", False, id="a queen for nothing"),
+        pytest.param("rnbqkbnr/ppp2ppp/3p4/4p3/6P1/8/PPPPPP1P/RNBQKBNR w KQkq - 0 3", False, id="a pawn threatened"),
+        pytest.param("rnbqkbnr/ppp1pppp/8/3p4/4P3/2N5/PPPP1PPP/R1BQKBNR w KQkq - 0 2", True, id="an even exchange"),
+        pytest.param("rnbqkb1r/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", False, id="a knight less"),
+    ],
+)
+def test_quiet_positions(fen: str, quiet: bool) -> None:
+    assert _quiet(chess.Board(fen)) is quiet
 
 
 def test_too_few_openings_are_a_data_error() -> None:

@@ -44,7 +44,7 @@ def read_openings(path: Path, *, limit: int | None = None) -> list[Opening]:
     kept: dict[Opening, None] = {}
     skipped = 0
     for opening in _book(path):
-        if opening is None or opening in kept:
+        if opening is None:
             skipped += 1
             continue
         kept[opening] = None
@@ -53,7 +53,7 @@ def read_openings(path: Path, *, limit: int | None = None) -> list[Opening]:
     if not kept:
         raise DataError(f"{path} holds no opening that can be played ({skipped} skipped); expected PGN or EPD")
     if skipped:
-        log.warning("%s: %d openings skipped (illegal, over, or there before)", path, skipped)
+        log.warning("%s: %d openings skipped, for they are illegal or over", path, skipped)
     return list(kept)
 
 
@@ -83,7 +83,7 @@ def _quiet(board: chess.Board) -> bool:
     """Tell whether material is even, and stays so whatever captures either side begins with."""
     if _material(board) != 0 or _captures(board, -1, 1) != 0:
         return False
-    board.push(chess.Move.null())
+    board.push(chess.Move.null())  # what the other side could take if it were its turn
     calm = _captures(board, -1, 1) == 0
     board.pop()
     return calm
