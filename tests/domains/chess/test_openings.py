@@ -110,7 +110,7 @@ def test_no_captures_win_material_in_a_random_opening() -> None:
         pytest.param(chess.STARTING_FEN, True, id="initial"),
         pytest.param("rnb1kbnr/pppp1ppp/8/4p1q1/3P4/8/PPP1PPPP/RNBQKBNR w KQkq - 0 3", False, id="a queen for nothing"),
         pytest.param("rnbqkbnr/ppp2ppp/3p4/4p3/6P1/8/PPPPPP1P/RNBQKBNR w KQkq - 0 3", False, id="a pawn threatened"),
-        pytest.param("rnbqkbnr/ppp1pppp/8/3p4/4P3/2N5/PPPP1PPP/R1BQKBNR w KQkq - 0 2", True, id="an even exchange"),
+        pytest.param("rnbqkbnr/ppp2ppp/4p3/3p4/4P3/3P4/PPP2PPP/RNBQKBNR w KQkq - 0 3", True, id="an even exchange"),
         pytest.param("rnbqkb1r/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", False, id="a knight less"),
     ],
 )
