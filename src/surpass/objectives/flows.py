@@ -70,9 +70,10 @@ def modified_subtb(batch: Batch, *, beta: float, lam: float = 1.0, relative: boo
     A prefix may end where it is, so its flow is known:  phi_t = beta log R(s_t end) - log P_F(end | s_t) [+ log
     p_ref(end | s_t)], and d_t belongs to token t. Fixed point: P_F(s_t end) proportional to p_ref R^beta (R^beta
     without `relative`) over all actions; log Z = phi_0. A prefix that cannot end (log P_F(end) = -inf) is passed over;
-    an action cut at the length limit counts up to its last token. `Batch.log_reward` is not used: `prefix_reward`
-    covers the whole action too. Raises DataError for a trajectory of several steps, ConfigError without the heads
-    `log_stop` and `prefix_reward`, or without a reference and `log_stop_ref` if `relative`.
+    an action cut at the length limit counts up to its last token, and how much mass goes to cut actions is left free:
+    the fixed point then holds among those that end, and phi_0 is not log Z. `Batch.log_reward` is not used:
+    `prefix_reward` covers the whole action too. Raises DataError for a trajectory of several steps, ConfigError without
+    the heads `log_stop` and `prefix_reward`, or without a reference and `log_stop_ref` if `relative`.
     """
     if bool((batch.step_index > 0).any()):
         raise DataError("modified_subtb: expected one action per trajectory, found several; use subtrajectory_balance")
