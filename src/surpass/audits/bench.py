@@ -8,9 +8,8 @@ has an objective that does what its docstring says. Results: `objectives/audits.
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from surpass.errors import ConfigError
 from surpass.evaluation.statistics import bootstrap
 from surpass.objectives import OBJECTIVES
 from surpass.recipe import TrainConfig
+from surpass.rollouts.processes import process_pool
 
 CLOSE = 0.02  # the total variation to stay below where an objective promises its target
 
@@ -206,8 +206,7 @@ def _carried_out(cells: list[Cell], config: BenchConfig) -> Iterator[tuple[Cell,
     if not config.workers:
         yield from ((cell, audit(cell, config.steps)) for cell in cells)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(config.workers, len(cells)), mp_context=context) as pool:
+    with process_pool(min(config.workers, len(cells))) as pool:
         asked: dict[Future[Outcome], Cell] = {pool.submit(audit, cell, config.steps): cell for cell in cells}
         try:
             yield from ((asked[done], done.result()) for done in as_completed(asked))

@@ -15,9 +15,8 @@ of each problem, so one arm stands for both. Checkpoints are not selected: an ar
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ from surpass.objectives.batch import Objective, log_return
 from surpass.objectives.gradient import grpo, reinforce
 from surpass.objectives.likelihood import confidence_limited, likelihood, reward_ranked
 from surpass.replay import Replay
+from surpass.rollouts.processes import process_pool
 from surpass.rollouts.runner import derive_seed, run
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
@@ -135,8 +135,7 @@ def run_all(config: Config, folder: Path, console: Console) -> None:
         return
     records = sum(1 + 3 * len(arms_of(config, domain)) - ("base" in config.arms) for domain, _ in pairs)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    context = multiprocessing.get_context("spawn")
-    with Progress(*columns, console=console) as progress, ProcessPoolExecutor(config.jobs, mp_context=context) as pool:
+    with Progress(*columns, console=console) as progress, process_pool(config.jobs) as pool:
         task = progress.add_task("trained, searched, sampled", total=records)
         running = {pool.submit(run_pair, config, folder, domain, seed) for domain, seed in pairs}
         while running:

@@ -12,9 +12,8 @@ the frozen scorer of unfinished proofs. Checkpoints are not selected: an arm is 
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -40,6 +39,7 @@ from surpass.objectives.balance import log_variance, trajectory_balance
 from surpass.objectives.batch import Heads, Objective, Reward, log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.replay import Replay
+from surpass.rollouts.processes import process_pool
 from surpass.rollouts.runner import RunOptions, derive_seed, run
 from surpass.rollouts.trace import Event
 from surpass.search.best_first import best_first
@@ -101,8 +101,7 @@ def run_seeds(config: Config, folder: Path, progress: Progress) -> None:
             run_seed(config, folder, seed)
         return
     tasks = {seed: progress.add_task(f"seed {seed}", total=None) for seed in config.seeds}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.jobs, mp_context=context) as pool:
+    with process_pool(config.jobs) as pool:
         running = {pool.submit(run_seed, config, folder, seed) for seed in config.seeds}
         while running:
             finished, running = wait(running, timeout=0.5)

@@ -9,12 +9,10 @@ of memory is the peak resident set of a process of its own, with what Python, to
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import resource
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +22,7 @@ from rich.table import Table
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError
 from surpass.models.presets import preset
+from surpass.rollouts.processes import process_pool
 from surpass.rollouts.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -96,8 +95,7 @@ def main(config: BenchConfig) -> Report:
 
 def _alone(config: BenchConfig, group: int, passes: Literal["none", "one", "two"]) -> tuple[float, float]:
     """Return the difference and the peak in MB of a process that does nothing else."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with process_pool(1) as pool:
         return pool.submit(_measure, replace(config, json=None), group, passes).result()
 
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -29,10 +27,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Generic, Self, TypeAlias, cast
 
-import psutil
-
 from surpass.core import Domain, Lost, Problem, State
 from surpass.errors import ConfigError, VerifierError
+from surpass.rollouts.processes import end_with_parent, kill_tree
 from surpass.rollouts.wire import Wire, heard
 
 CHUNK = 32  # tasks a worker holds: enough to stay busy during a model batch, few enough to leave others something
@@ -311,24 +308,14 @@ def _spawn(domain: bytes) -> _Worker[State]:
 def _kill(process: BaseProcess) -> None:
     """Kill a worker, its children and its group, and wait for it."""
     assert process.pid is not None
-    _kill_tree(process.pid)
-    process.kill()  # where it died before it had a group of its own
+    kill_tree(process.pid)
     process.join()
-
-
-def _kill_tree(pid: int) -> None:
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _serve(pipe: Connection, pickled: bytes) -> None:
     """Be a worker: open the domain, then answer tasks one by one until the pipe closes."""
     os.setsid()  # a group of its own, to be killed as one; and no Ctrl-C, which is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     wire = Wire(pipe, teaches=False)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pool
         try:
@@ -385,10 +372,3 @@ def _portable(answer: object) -> object:
         failed.error.add_note("In a worker:\n" + "".join(traceback.format_exception(found)))
         return failed
     return answer
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    _kill_tree(os.getpid())

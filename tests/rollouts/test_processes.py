@@ -1,0 +1,48 @@
+"""A pool's processes, and what those started, do not outlive a parent that is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from surpass.rollouts.processes import process_pool
+
+SCRIPT = """
+import os, subprocess, sys, time
+from pathlib import Path
+from surpass.rollouts.processes import process_pool
+
+def stay(folder):
+    child = subprocess.Popen(["sleep", "60"])
+    Path(folder, "pids.tmp").write_text(f"{os.getpid()} {child.pid}")
+    Path(folder, "pids.tmp").rename(Path(folder, "pids"))
+    time.sleep(60)
+
+if __name__ == "__main__":
+    with process_pool(1) as pool:
+        pool.submit(stay, sys.argv[1]).result()
+"""
+
+
+def test_a_pool_computes() -> None:
+    with process_pool(2) as pool:
+        assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
+
+
+def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)])
+    until = time.monotonic() + 60
+    while not (tmp_path / "pids").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    parent.kill()
+    parent.wait()
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
