@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast, get_t
 
 import tyro
 
+from surpass.commands import LIBRARY, Command
 from surpass.errors import ConfigError, DataError, SurpassError
 
 if TYPE_CHECKING:
@@ -38,24 +39,12 @@ Options = TypeVar("Options")
 DEFAULT_PRESET = "small"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One line of `surpass --help`."""
-
-    usage: str
-    summary: str
-    options: str | Callable[[list[str]], int]  # "module:Options", a frozen dataclass of flags; or what reads the words
-    function: str = ""  # "module:function" from these options to the exit code
-
-    def call(self, prog: str, words: list[str]) -> int:
-        """Read the words after the command's name and do it; return the exit code."""
-        if not isinstance(self.options, str):
-            return self.options(words)
-        return int(
-            load(self.function)(
-                parse(load(self.options), words, prog, f"{self.summary[:1].upper()}{self.summary[1:]}.")
-            )
-        )
+def call(command: Command, prog: str, words: list[str]) -> int:
+    """Read the words after a command's name and do it; return the exit code."""
+    if not isinstance(command.options, str):
+        return command.options(words)
+    options = parse(load(command.options), words, prog, f"{command.summary[:1].upper()}{command.summary[1:]}.")
+    return int(load(command.function)(options))
 
 
 def load(path: str) -> Any:
@@ -79,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, command = choose(arguments)
         if command is None:
             return overview()
-        return command.call(name, arguments[len(name.split()) :])
+        return call(command, name, arguments[len(name.split()) :])
     except KeyboardInterrupt:
         say("interrupted")
         return 130
@@ -434,42 +423,7 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
     "bench": Command("bench NAME", "measure speed and memory against a baseline in the same run", bench),
-    "chess match": Command(
-        "chess match --player A --player B --out DIR",
-        "play games between engines, models and others, and rate them",
-        "surpass.domains.chess.match:MatchOptions",
-        "surpass.domains.chess.match:main",
-    ),
-    "uci": Command(
-        "uci --run DIR",
-        "be a UCI engine that plays a trained chess model",
-        "surpass.domains.chess.uci:UciOptions",
-        "surpass.domains.chess.uci:main",
-    ),
-    "chess download": Command(
-        "chess download 2013-01",
-        "fetch a month of Lichess games; needs the internet",
-        "surpass.domains.chess.download:DownloadOptions",
-        "surpass.domains.chess.download:main",
-    ),
-    "chess experts": Command(
-        "chess experts --expert SPEC --out FILE.pgn",
-        "play games between experts of known kind",
-        "surpass.domains.chess.expert_games:ExpertOptions",
-        "surpass.domains.chess.expert_games:main",
-    ),
-    "chess pack": Command(
-        "chess pack FILES --out DIR",
-        "turn game sets (PGN, zst, CSV, parquet) into tokens",
-        "surpass.domains.chess.pack:PackOptions",
-        "surpass.domains.chess.pack:main",
-    ),
-    "economy pretrain": Command(
-        "economy pretrain --out FILE",
-        "train what learning agents see the commons with",
-        "surpass.domains.economy.learning:PretrainOptions",
-        "surpass.domains.economy.learning:pretrain_command",
-    ),
+    **LIBRARY,
     "doctor": Command("doctor", "versions, provers, limits; what is missing and how to get it", doctor),
 }
 

@@ -1,0 +1,60 @@
+"""Commands by name: those of the library, each a function of its options; `cli.py` holds the rest, and reads them all.
+
+A line here names `"module:Options"`, a frozen dataclass that becomes flags, and `"module:function"`, which takes one
+and returns an exit code. Nothing is imported before a command is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line of `surpass --help`."""
+
+    usage: str
+    summary: str
+    options: str | Callable[[list[str]], int]  # "module:Options", or what reads the words itself
+    function: str = ""  # "module:function" from these options to the exit code
+
+
+LIBRARY: dict[str, Command] = {
+    "chess match": Command(
+        "chess match --player A --player B --out DIR",
+        "play games between engines, models and others, and rate them",
+        "surpass.domains.chess.match:MatchOptions",
+        "surpass.domains.chess.match:main",
+    ),
+    "uci": Command(
+        "uci --run DIR",
+        "be a UCI engine that plays a trained chess model",
+        "surpass.domains.chess.uci:UciOptions",
+        "surpass.domains.chess.uci:main",
+    ),
+    "chess download": Command(
+        "chess download 2013-01",
+        "fetch a month of Lichess games; needs the internet",
+        "surpass.domains.chess.download:DownloadOptions",
+        "surpass.domains.chess.download:main",
+    ),
+    "chess experts": Command(
+        "chess experts --expert SPEC --out FILE.pgn",
+        "play games between experts of known kind",
+        "surpass.domains.chess.expert_games:ExpertOptions",
+        "surpass.domains.chess.expert_games:main",
+    ),
+    "chess pack": Command(
+        "chess pack FILES --out DIR",
+        "turn game sets (PGN, zst, CSV, parquet) into tokens",
+        "surpass.domains.chess.pack:PackOptions",
+        "surpass.domains.chess.pack:main",
+    ),
+    "economy pretrain": Command(
+        "economy pretrain --out FILE",
+        "train what learning agents see the commons with",
+        "surpass.domains.economy.learning:PretrainOptions",
+        "surpass.domains.economy.learning:pretrain_command",
+    ),
+}
