@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, SupportsFloat
+from typing import Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ class Rate:
         if not self.name or not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"rate {self.name!r}: expected a name and low < high, found {self.low} to {self.high}")
 
+    def holds(self, number: float) -> bool:
+        """Whether a number is in range; NaN is not."""
+        return self.low <= number <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
@@ -65,6 +69,29 @@ class Society(Protocol):
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
         """Return what a term of these rates comes to. Raises SocietyError where there is no telling."""
+
+
+class Played(Protocol):
+    """What many terms came to."""
+
+    @property
+    def metrics(self) -> tuple[Metrics, ...]:
+        """One for each term, in the order asked for."""
+
+
+@runtime_checkable
+class Many(Protocol):
+    """A society that plays many terms at once, faster than one by one."""
+
+    def steps(self, rates: Sequence[Sequence[float]], seeds: Sequence[int]) -> Played:
+        """Play a term of each policy with its seed."""
+
+
+def terms(society: Society, rates: Sequence[Sequence[float]], seeds: Sequence[int]) -> tuple[Metrics, ...]:
+    """Play a term of each policy with its seed: at once where the society can (`Many`), one after another otherwise."""
+    if isinstance(society, Many):
+        return society.steps(rates, seeds).metrics
+    return tuple(society.step(one, seed=seed) for one, seed in zip(rates, seeds, strict=True))
 
 
 def read(text: str, rates: Sequence[Rate]) -> tuple[float, ...] | str:
@@ -118,7 +145,7 @@ def checked(rates: Sequence[float], expected: Sequence[Rate]) -> tuple[float, ..
 
 def _ranged(found: tuple[float, ...], rates: Sequence[Rate]) -> tuple[float, ...] | str:
     for number, rate in zip(found, rates, strict=True):
-        if not rate.low <= number <= rate.high:  # NaN is not
+        if not rate.holds(number):
             return f"{rate.name}: expected a number from {rate.low:g} to {rate.high:g}, found {number:g}"
     return found
 
