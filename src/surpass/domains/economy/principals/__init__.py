@@ -1,0 +1,1 @@
+"""Policymakers, all under one interface: see `principal.py`."""
