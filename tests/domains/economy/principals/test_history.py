@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from surpass.domains.economy.principals.history import (
@@ -15,6 +15,7 @@ from surpass.domains.economy.principals.history import (
     opening,
     parse_history,
     parse_line,
+    parse_opening,
     rates_text,
     rounded,
 )
@@ -24,6 +25,7 @@ from surpass.errors import ConfigError, DataError
 TWO = (Rate("tax"), Rate("fine", 0, 5))
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 names = st.sampled_from(["lever", "live lever 2", "x", "ä$ ->"])
+words = st.sampled_from(["", "two at the door", " ; 1. [a 2] $0.5$ ->\t3", "line\nends"])
 bounds = st.tuples(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
 
 
@@ -37,10 +39,11 @@ def histories(draw: st.DrawFn) -> tuple[tuple[Rate, ...], list[Line]]:
     for number in range(1, draw(st.integers(0, 4)) + 1):
         rates = tuple(draw(st.floats(rate.low, rate.high)) for rate in expected)
         context = tuple(draw(st.lists(st.tuples(names, finite), max_size=2)))
-        lines.append(Line(number, context, rates, draw(finite), draw(st.text("ab ;$->[].1\n", max_size=12))))
+        lines.append(Line(number, context, rates, draw(finite), draw(words)))
     return expected, lines
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # where others share the processor
 @given(histories())
 def test_what_is_read_is_written_alike(history: tuple[tuple[Rate, ...], list[Line]]) -> None:
     expected, lines = history
@@ -65,7 +68,8 @@ def test_a_written_rate_is_within_its_range_and_near(bound: tuple[float, float],
     assert 10.0 ** -decimals(rate) <= max(1.0, 0.01 * (rate.high - rate.low))
 
 
-@given(st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.text("0123. [a1]$->;en+\n", max_size=60))
 def test_any_other_text_is_refused_or_means_what_it_says(text: str) -> None:
     try:
         lines = parse_history(text, TWO)
@@ -113,6 +117,15 @@ def test_a_bad_line_says_what_is_wrong(text: str, reason: str) -> None:
 def test_a_bad_line_of_a_history_is_named() -> None:
     with pytest.raises(DataError, match="line 2: history"):
         parse_history("1. $0.50 1.00$ -> 1\n\n", TWO)
+
+
+def test_the_beginning_of_a_line_is_read_back() -> None:
+    context = (("live lever", 2.0), ("season", 0.25))
+    assert opening(7, context) == "7. [live lever 2] [season 0.250] "
+    assert parse_opening(opening(7, context)) == (7, context)
+    for text in ("", "7.", "7. [lever 2]", "7. $0.50$", "07. "):
+        with pytest.raises(DataError, match="expected `3"):
+            parse_opening(text)
 
 
 def test_what_cannot_be_written_is_refused() -> None:

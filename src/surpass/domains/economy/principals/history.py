@@ -23,7 +23,8 @@ Context = tuple[tuple[str, float], ...]
 
 PLAIN = (1e-4, 1e7)  # sizes that are written without an exponent
 ITEM = re.compile(r"\[([^\[\]\n]*[^\[\]\s]) ([^\[\] \n]+)\] ")
-LINE = re.compile(r"([1-9][0-9]{0,8})\. ((?:\[[^\[\]\n]*\] )*)(\$[^$\n]*\$) -> ([^ ;\n]+)(?:; ([^\n]+))?")
+OPENING = re.compile(r"([1-9][0-9]{0,8})\. ((?:\[[^\[\]\n]*\] )*)")
+ANSWER = re.compile(r"(\$[^$\n]*\$) -> ([^ ;\n]+)(?:; ([^\n]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +104,29 @@ def history_text(lines: Iterable[Line], expected: Sequence[Rate]) -> str:
     return "".join(f"{line_text(line, expected)}\n" for line in lines)
 
 
+def parse_opening(text: str) -> tuple[int, Context]:
+    """Return the number of a term and its context. Raises DataError for any other text."""
+    found = OPENING.fullmatch(text)
+    if not found:
+        raise DataError(f"history: expected `3. [context 1] `, found {text[:80]!r}")
+    items = ITEM.findall(found[2])
+    if "".join(f"[{name} {value}] " for name, value in items) != found[2]:
+        raise DataError(f"history: expected contexts `[name number]`, found {found[2][:80]!r}")
+    return int(found[1]), tuple((name, _number(value)) for name, value in items)
+
+
 def parse_line(text: str, expected: Sequence[Rate]) -> Line:
     """Return the term that a line tells. Raises DataError for any other text, and for rates out of range."""
-    found = LINE.fullmatch(text)
-    if not found:
+    begin = OPENING.match(text)
+    answer = ANSWER.fullmatch(text, begin.end()) if begin else None
+    if not begin or not answer:
         raise DataError(f"history: expected `3. [context 1] $0.50 0.35$ -> 47.2`, found {text[:80]!r}")
-    number, context, chosen, welfare, words = found.groups(default="")
-    items = ITEM.findall(context)
-    if "".join(f"[{name} {value}] " for name, value in items) != context:
-        raise DataError(f"history: expected contexts `[name number]`, found {context[:80]!r}")
+    number, context = parse_opening(begin[0])
+    chosen, welfare, words = answer.groups(default="")
     rates = read(chosen, expected)
     if isinstance(rates, str):
         raise DataError(f"history: {rates}")
-    return Line(int(number), tuple((name, _number(value)) for name, value in items), rates, _number(welfare), words)
+    return Line(number, context, rates, _number(welfare), words)
 
 
 def parse_history(text: str, expected: Sequence[Rate]) -> tuple[Line, ...]:
