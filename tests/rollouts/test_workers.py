@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -313,6 +313,68 @@ def fan(domain: Domain[Place], problem: Problem, state: Place, /) -> Conversatio
 def test_large_states_do_not_make_both_ends_wait_to_be_read() -> None:
     done = list(run(fan, Heavy().problems("train"), Heavy(), UNIFORM, options=RunOptions(workers=1)))
     assert len(done) == 3
+
+
+@dataclass(frozen=True)
+class Eager:
+    """An automaton that can begin with steps, except with those that need patience; `said` is a file, for workers."""
+
+    inner: Automaton
+    said: str
+
+    def problems(self, split: str) -> Iterable[Problem]:
+        return self.inner.problems(split)
+
+    def start(self, problem: Problem) -> Place:
+        return self.inner.start(problem)
+
+    def observe(self, state: Place) -> Observation:
+        return self.inner.observe(state)
+
+    def verify(self, state: Place) -> Verdict | None:
+        return self.inner.verify(state)
+
+    def ahead(self, state: Place, action: str) -> bool:
+        self._note(f"begin {action}")
+        return action != "patience"
+
+    def step(self, state: Place, action: str) -> Place:
+        self._note(f"step {action}")
+        return self.inner.step(state, action)
+
+    def _note(self, line: str) -> None:
+        with Path(self.said).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_the_next_step_has_begun_when_one_is_waited_for(tmp_path: Path, processes: int) -> None:
+    said = tmp_path / "said"
+    domain = Eager(forest(1), str(said))
+    (problem,) = domain.problems("train")
+    start = domain.start(problem)
+    actions = ["l", "r", "patience", "l"]
+
+    def all_at_once(_: object, problem: Problem, state: Place, /) -> Conversation[None]:
+        yield from apply([(start, action) for action in actions])
+        yield Trajectory(problem, (), Verdict(Status.REJECTED, (0.0,)))
+
+    (found,) = run(all_at_once, [problem], domain, UNIFORM, options=RunOptions(workers=processes))
+    assert found.info["steps"] == 4
+    told = said.read_text(encoding="utf-8").split("\n")[:-1]
+    begun_twice = ["begin patience", "step r", "begin patience", "step patience"]  # the domain said: not yet
+    assert told == ["begin l", "begin r", "step l", *begun_twice, "begin l", "step l"]
+
+
+def test_what_was_begun_for_a_run_that_is_over_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    domain = forest(20)
+    eager = Eager(domain, str(tmp_path / "said"))
+    expected = found_by(domain, RunOptions())
+    with Workers(eager, 1) as pool:
+        running = run(SEARCH, domain.problems("train"), eager, UNIFORM, options=RunOptions(pool=pool))
+        next(running)
+        running.close()  # type: ignore[attr-defined]
+        assert found_by(eager, RunOptions(pool=pool)) == expected
 
 
 def test_a_busy_worker_is_sent_more() -> None:

@@ -77,7 +77,7 @@ def run(
     """Search all problems and yield their trajectories in problem order: every replica yields at least one.
 
     `policy` is one for all seats, or one for each. `Trajectory.info` gets what the conversation had cost by then
-    (proposals, steps, tokens, seconds, and verifier_seconds: those inside the domain's start and step, wherever they
+    (proposals, steps, tokens, seconds, and verifier_seconds: those spent in the domain's start and step, wherever they
     ran), its replica, the seed of the run and how it ended. Closing the iterator early ends the processes that the run
     started. Raises what the domain raises (see `RunOptions.fail_fast`), ModelError for a policy that does not answer
     as it must, ConfigError for a search that needs another policy.

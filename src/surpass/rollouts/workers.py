@@ -25,7 +25,7 @@ from itertools import count, islice
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Generic, Self, TypeAlias, cast
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar, cast, runtime_checkable
 
 from surpass.core import Domain, Lost, Problem, State
 from surpass.errors import ConfigError, VerifierError
@@ -36,6 +36,7 @@ CHUNK = 32  # tasks a worker holds: enough to stay busy during a model batch, fe
 AFLOAT = 1 << 16  # bytes sent ahead to a busy worker: a pipe holds them, so neither end waits for the other to read
 SPLIT = 8  # tasks that wait for one worker before an idle one, which may have to start their group, takes half of them
 STALE = 1.0  # seconds that the first of them has waited by then: starting a group may well take that long
+BEGUN = 2  # tasks that a domain works on at once, where it can: one is waited for, the next has begun
 OPENING = 300.0  # seconds to spawn a process, import its modules and open the domain
 PULSE = 0.01  # seconds for which a worker gathers answers, at most
 GRACE = 3.0  # seconds to finish a task and close the domain at the end
@@ -48,9 +49,21 @@ class Failed:
     error: Exception
 
 
+State_contra = TypeVar("State_contra", contravariant=True)
 Task: TypeAlias = Problem | tuple[State, str]  # start a problem, or step a state
 Answer: TypeAlias = State | Lost | Failed
 Timed: TypeAlias = tuple[Answer[State], float]  # with the seconds spent inside the domain
+
+
+@runtime_checkable
+class Foresees(Protocol[State_contra]):
+    """A domain that can begin with a step before it is asked for, while something else keeps us busy."""
+
+    def ahead(self, state: State_contra, action: str) -> bool:
+        """Begin with a step that will be asked for next, if that takes no waiting; tell whether it has begun.
+
+        Steps that have begun are asked for in order. Changes no answer and raises nothing.
+        """
 
 
 class Inline(Generic[State]):
@@ -75,19 +88,39 @@ class Inline(Generic[State]):
     def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]:
         """Run all tasks taken in so far and yield their answers, in order."""
         queue, self._queue = self._queue, []
-        for ticket, task in queue:
-            timed = _perform(self._domain, task)
+        hand, tasks = _Hand(self._domain), deque(task for _, task in queue)
+        for ticket, _ in queue:
+            timed = hand.perform(tasks)
             yield ticket, timed
 
 
-def _perform(domain: Domain[State], task: Task[State]) -> tuple[State | Failed, float]:
-    began = time.perf_counter()
-    answer: State | Failed
-    try:
-        answer = domain.start(task) if isinstance(task, Problem) else domain.step(*task)
-    except Exception as error:  # noqa: BLE001 - the boundary to domains: what they raise is reported with its problem
-        answer = Failed(error)
-    return answer, time.perf_counter() - began
+class _Hand(Generic[State]):
+    """What performs tasks one by one and lets the domain begin with the next one meanwhile."""
+
+    def __init__(self, domain: Domain[State]) -> None:
+        self._domain = domain
+        self._ahead = domain.ahead if isinstance(domain, Foresees) else None
+        self._begun = 0  # of the first tasks
+
+    def perform(self, tasks: deque[Task[State]]) -> tuple[State | Failed, float]:
+        """Take the first task and return its answer, with the seconds that were spent waiting for it."""
+        while self._begun < min(BEGUN, len(tasks)) and self._begin(tasks[self._begun]):
+            self._begun += 1
+        self._begun = max(0, self._begun - 1)
+        task, began = tasks.popleft(), time.perf_counter()
+        answer: State | Failed
+        try:
+            answer = self._domain.start(task) if isinstance(task, Problem) else self._domain.step(*task)
+        except Exception as error:  # noqa: BLE001 - the boundary to domains: what they raise is reported with its problem
+            answer = Failed(error)
+        return answer, time.perf_counter() - began
+
+    def forget(self) -> None:
+        """Know that nobody will ask for what has begun."""
+        self._begun = 0
+
+    def _begin(self, task: Task[State]) -> bool:
+        return self._ahead is not None and not isinstance(task, Problem) and self._ahead(*task)
 
 
 @dataclass(slots=True, eq=False)
@@ -335,6 +368,7 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
 def _work(domain: Domain[object], wire: Wire) -> None:
     """Answer the tasks of all messages, in order, until the pipe closes."""
     tasks, done, spoke = deque["Task[object]"](), list[Timed[object]](), 0.0
+    hand = _Hand(domain)
     while True:
         while not tasks or wire.waiting():
             if more := cast("list[Task[object]]", wire.receive()):
@@ -342,9 +376,10 @@ def _work(domain: Domain[object], wire: Wire) -> None:
             elif tasks:  # what has not been done is not wanted any more
                 _tell(wire, [*done, *[(None, 0.0)] * len(tasks)])
                 tasks.clear()
+                hand.forget()
                 done = []
         spoke = spoke if done else time.monotonic()
-        done.append(_perform(domain, tasks.popleft()))
+        done.append(hand.perform(tasks))
         if len(done) >= len(tasks) or time.monotonic() - spoke >= PULSE:  # halfway: time to be sent more
             _tell(wire, done)
             done = []

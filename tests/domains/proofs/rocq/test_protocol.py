@@ -75,6 +75,65 @@ def test_a_refused_sentence_leaves_the_tip(top: Toplevel, sentence: str) -> None
     assert top.goals() == before
 
 
+def test_posted_siblings_are_answered_in_order_as_if_each_were_alone(top: Toplevel) -> None:
+    tip, tactics = top.tip, ["intros a b.", "rewrite nothing.", "split.", "rewrite )", "intros n m; split."]
+    alone = list[object]()
+    for tactic in tactics:
+        alone.append(answer(top, tactic))
+        top.edit_at(tip)
+    for tactic in tactics:
+        top.post(tactic)
+    assert top.owes == len(tactics)
+    together = list[object]()
+    for tactic in tactics:
+        together.append(answer(top, tactic))
+        assert top.tip == tip or not top.owes
+    assert together == alone
+    assert top.run("split.") is not None  # goes on from what the last one led to
+
+
+def answer(top: Toplevel, sentence: str) -> object:
+    try:
+        return top.run(sentence)
+    except CommandFailed as failed:
+        return str(failed)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_what_was_posted_and_is_not_asked_for_leaves_no_trace(top: Toplevel, taken: int) -> None:
+    tip, before = top.tip, top.goals()
+    posted = ["intros a b.", "rewrite nothing.", "intros x."]
+    for tactic in posted:
+        top.post(tactic)
+    for tactic in posted[:taken]:
+        answer(top, tactic)
+    assert (top.tip, top.owes) == (tip, 3 - taken)
+    assert top.goals() == before
+    assert (top.tip, top.owes) == (tip, 0)
+    for tactic in posted:
+        top.post(tactic)
+    found = top.run("intros u.")
+    assert found is not None
+    assert found.focused[0].hyps == ("u : nat",)
+
+
+def test_a_posted_sentence_that_never_ends_costs_its_own_answer_only(top: Toplevel) -> None:
+    top.post("intros a b.")
+    top.post("do 1000000000 idtac.")
+    assert top.run("intros a b.") is not None
+    top.patience = 0.5
+    with pytest.raises(DeadlinePassed):
+        top.run("do 1000000000 idtac.")
+    assert (top.alive, top.owes) == (False, 0)
+
+
+def test_posting_to_a_prover_that_ended_says_so(top: Toplevel) -> None:
+    os.kill(top.pid, signal.SIGKILL)
+    psutil.Process(top.pid).wait(10)
+    with pytest.raises(ProcessDied):
+        top.post("idtac.")
+
+
 def test_branches_from_one_state_do_not_see_each_other(top: Toplevel) -> None:
     root = top.tip
     first = top.run("intros a b.")

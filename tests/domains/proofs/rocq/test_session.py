@@ -65,6 +65,39 @@ def test_any_order_of_visits_gives_the_same_answers(lemmas: dict[str, Problem]) 
                 other.close()
 
 
+def test_beginning_ahead_changes_no_answer(lemmas: dict[str, Problem]) -> None:
+    visits = []
+    for problem in lemmas.values():
+        path = [str(sentence) for sentence in problem.data["solution"]]
+        tries = [*path, "fail.", "rewrite )", "idtac."]
+        visits += [(Place.of(problem), tuple(path[:i]), tactic) for i in range(len(path)) for tactic in tries]
+    with Pool() as one:
+        straight = {visit: one.run(*visit) for visit in visits}
+    rng, begun = random.Random(1), 0
+    with Pool() as other:
+        order = visits + rng.sample(visits, len(visits))  # siblings in a row, then anything after anything
+        for index, visit in enumerate(order):
+            for likely in (visit, *order[index + 1 : index + 2], *rng.sample(order, rng.randrange(2))):
+                begun += other.ahead(*likely)
+            assert other.run(*visit) == straight[visit]
+            if rng.random() < 0.05:
+                other.close()
+    assert begun > len(visits)
+
+
+def test_beginning_ahead_does_not_disturb_the_end_of_a_proof(lemmas: dict[str, Problem], pool: Pool) -> None:
+    for problem in lemmas.values():
+        place, path = Place.of(problem), [str(sentence) for sentence in problem.data["solution"]]
+        name = str(problem.data["name"]).rpartition(".")[2]
+        pool.run(place, path[:-1], path[-1])
+        expected = pool.finish(place, path, name)
+        for tactic in (path[-1], "idtac.", "fail."):
+            assert pool.ahead(place, path[:-1], tactic)
+        assert pool.run(place, path[:-1], path[-1]).goals is not None
+        assert pool.finish(place, path, name) == expected
+        assert pool.run(place, path[:-1], "fail.").goals is None
+
+
 def test_a_sibling_costs_one_sentence_and_a_cousin_replays_its_branch(
     lemmas: dict[str, Problem], pool: Pool, spoken: list[str]
 ) -> None:

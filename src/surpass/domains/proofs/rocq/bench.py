@@ -4,7 +4,8 @@ The lemma is our own. *Linear*: a path goes deeper one tactic at a time, 32 deep
 tactics are tried from one state, half of which fail. `bare_k` is k processes, each of which sends these sentences and
 reads the goals, and nothing else: no rules, no states, no runner. `runner_k` is a run with k workers, `domain` one
 without. Every process drives `LIVE` provers in turn, the bare one too: going from prover to prover costs the caches of
-a processor as much as a tactic, whoever asks. A ratio is that to as many bare processes as there are workers.
+a processor as much as a tactic, whoever asks. A ratio is that to as many bare processes as there are workers; above one
+where provers work while answers are read, which the bare loop does not let them (`rollouts.workers.Foresees`).
 
 All take turns, `rounds` times, and medians are shown: a machine that others use changes while we measure, and `load`
 says how busy it was. Start-up is left out everywhere. Memory is that of the provers and of this process over a long

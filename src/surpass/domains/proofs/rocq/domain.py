@@ -130,6 +130,14 @@ class Rocq:
             return self._finish(after, place, [*path, sentence])
         return after
 
+    def ahead(self, state: ProofState, action: str) -> bool:
+        """Let a prover that stands ready begin with a step that is asked for next (`rollouts.workers.Foresees`)."""
+        tactic = normalise(action)
+        place = self._posed.get(state.problem.key)
+        if place is None or state.status is not None or refusal(tactic):
+            return False
+        return self.pool.ahead(place, [as_sentence(one) for one in state.tactics], as_sentence(tactic))
+
     def verify(self, state: ProofState) -> Verdict | None:
         """Return the verdict that the final state carries."""
         return None if state.status is None else Verdict(state.status, _RETURNS[state.status], state.evidence)

@@ -17,12 +17,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -106,6 +108,14 @@ class Limits:
     call: float = 600.0  # wall-clock seconds one call may take before the process is killed
 
 
+class _Posted(NamedTuple):
+    """A sentence that was written but not read."""
+
+    sentence: str
+    at: int
+    back: int | None  # the step back that was written before it
+
+
 @lru_cache(maxsize=1)
 def version(program: str = PROGRAM) -> str:
     """Return the version of the installed prover, such as "8.16.1". Raises VerifierError where there is none."""
@@ -137,6 +147,7 @@ class Toplevel:
         self._scratch = tempfile.mkdtemp(prefix="surpass-rocq-")  # `lia` and others write caches where they stand
         self._buffer = bytearray()
         self._back: int | None = None  # the state to go back to before the next call
+        self._posted: deque[_Posted] = deque()  # written, not answered yet; the last one decides where the prover is
         flags = ["-main-channel", "stdfds", "-q", "-async-proofs", "off", "-w", "none", "-top", top]
         setpriv = shutil.which("setpriv")  # without it a busy orphan lives on until its CPU limit, an idle one ends
         guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -184,20 +195,44 @@ class Toplevel:
         """Run up to the tip and return its goals, None outside a proof. Raises CommandFailed, Exhausted."""
         return _goals(self._call(_GOAL)[-1])
 
+    @property
+    def owes(self) -> int:
+        """How many posted sentences have not been answered."""
+        return len(self._posted)
+
+    def post(self, sentence: str) -> None:
+        """Write a sentence that is to run at the tip, and do not wait: `run` of the same sentence reads the answer.
+
+        More may be posted at the same tip before that, and are answered in order; what the earlier ones led to is then
+        forgotten by the prover. Any other call drops what was posted.
+        """
+        back = self.tip if self._posted else self._back
+        self._write(f"{_edit(back)}{_add(sentence, self.tip)}{_GOAL}")
+        self._back = None
+        self._posted.append(_Posted(sentence, self.tip, back))
+
     def run(self, sentence: str) -> Goals | None:
-        """Add one sentence, run it, and return the goals: two calls in one write. On an error the tip is as before."""
-        before = self.tip
-        self._send(_add(sentence, before) + _GOAL)
+        """Add one sentence, run it, and return the goals: all in one write. On an error the tip is as before."""
+        if self._posted and self._posted[0][:2] != (sentence, self.tip):
+            self._drop()
+        if not self._posted:
+            self.post(sentence)
+        _, before, back = self._posted.popleft()
+        self._back = None  # where the prover is was decided when this was written
+        self._went(back)
         try:
             self._added(self._answer())
         except CommandFailed:
             self._answer()  # the goals of the old tip
             raise
         try:
-            return _goals(self._answer()[-1])
+            goals = _goals(self._answer()[-1])
         except (CommandFailed, Exhausted):
             self.edit_at(before)
             raise
+        if self._posted:  # what follows was written to run where this began
+            self.tip = before
+        return goals
 
     def edit_at(self, state: int) -> None:
         """Go back to an earlier state; later ones are forgotten. The prover hears of it with the next call.
@@ -236,6 +271,7 @@ class Toplevel:
             except ProcessLookupError:
                 self._process.kill()
         self._process.wait()
+        self._posted.clear()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -261,15 +297,31 @@ class Toplevel:
 
     def _send(self, text: str) -> None:
         """Write calls, after the step back that is still due: one write, so the prover need not wait between them."""
-        assert self._process.stdin is not None
+        self._drop()
         back, self._back = self._back, None
-        if back is not None:
-            text = f'<call val="Edit_at"><state_id val="{back}"/></call>{text}'
+        self._write(_edit(back) + text)
+        self._went(back)
+
+    def _drop(self) -> None:
+        """Read the answers to all that was posted and forget them; the tip is where it was."""
+        while self._posted:
+            back = self._posted.popleft().back
+            self._went(back)
+            for _ in range(2):
+                with suppress(CommandFailed, Exhausted):
+                    self._answer()
+            self._back = self.tip
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(text.encode())
         except (BrokenPipeError, ValueError) as error:
             self.close()
             raise ProcessDied("the prover ended before the call") from error
+
+    def _went(self, back: int | None) -> None:
+        """Read the answer to a step back, if there was one."""
         if back is not None:
             try:
                 self._answer()
@@ -309,6 +361,10 @@ class Toplevel:
 
 
 _GOAL = '<call val="Goal"><unit/></call>'
+
+
+def _edit(state: int | None) -> str:
+    return "" if state is None else f'<call val="Edit_at"><state_id val="{state}"/></call>'
 
 
 def _add(sentence: str, state: int) -> str:

@@ -34,7 +34,9 @@ def normalise(text: str) -> str:
     >>> normalise(" rewrite H,\n    G. ")
     'rewrite H, G.'
     """
-    return re.sub(r"[ \t]*[\r\n][ \t\r\n]*", " ", text).replace("\t", " ").strip(" ")
+    if "\n" in text or "\r" in text:
+        text = re.sub(r"[ \t]*[\r\n][ \t\r\n]*", " ", text)
+    return text.replace("\t", " ").strip(" ")
 
 
 @lru_cache(maxsize=1 << 14)  # policies repeat themselves

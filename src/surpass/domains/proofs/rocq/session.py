@@ -158,9 +158,25 @@ class Session:
             return Outcome(None, str(failed))
         except Exhausted as exhausted:
             return Outcome(None, str(exhausted), exhausted=True)
-        self._arrive(sentence)
+        if not top.owes:  # else the prover has gone back already, for what comes next
+            self._arrive(sentence)
         self._watch()
         return Outcome(goals, "" if goals else "the sentence left the proof")
+
+    def ahead(self, place: Place, path: Sequence[str], sentence: str) -> bool:
+        """Let the prover begin with a sentence that `run` will be asked for next; tell whether it stood ready for it.
+
+        It is ready where it stands at `path` or beyond; while it owes answers, at `path` only. Raises ProcessDied.
+        """
+        top = self._top
+        if top is None or place != self._place or self._path[: len(path)] != [*path]:
+            return False
+        if not top.owes:
+            self._back(len(path))
+        elif len(self._path) > len(path):
+            return False
+        top.post(sentence)
+        return True
 
     def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
         """Run `Qed.` after `path`, ask for the assumptions of `name`, and undo both. Raises like `run`."""
@@ -296,6 +312,16 @@ class Pool:
         A sentence that ended two processes, or one at its deadline, is exhausted now and whenever it is asked again.
         """
         return self._insist(place, tuple(path), sentence)[0]
+
+    def ahead(self, place: Place, path: Sequence[str], sentence: str) -> bool:
+        """Begin what `run` will be asked for next, if a prover stands ready; changes no answer."""
+        session = self._sessions.get(place.source)
+        if session is None or (self._deadly and (place, tuple(path), sentence) in self._deadly):
+            return False
+        try:
+            return session.ahead(place, path, sentence)
+        except ProcessDied:  # `run` will see it
+            return False
 
     def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
         """Run `Qed.` after `path` and return the messages of `Print Assumptions name` too; both are undone."""
