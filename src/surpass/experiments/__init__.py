@@ -5,5 +5,6 @@ from __future__ import annotations
 EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
     "objectives": "surpass.experiments.objectives",
+    "linear_experts": "surpass.experiments.linear_experts",
     "preferences": "surpass.experiments.preferences",
 }

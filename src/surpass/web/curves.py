@@ -7,8 +7,10 @@ of `style.css`, so that a page follows the reader's light or dark theme.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 
 Points = Sequence[tuple[float, float]]  # (step, value), by step
 Curves = Mapping[str, Mapping[str, Points]]  # arm -> seed -> points
@@ -55,6 +57,30 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int], *, x_label: st
     return (
         f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{label} by {escape(x_label)}">{body}</svg></figure>'
+    )
+
+
+def drawing(title: str, curves: Curves, *, x_label: str = "step") -> str:
+    """Return one figure as an SVG file of its own, with its legend below; for documents, and light paper only."""
+    colours = {arm: number for number, arm in enumerate(curves)}
+    head, _, rest = panel(title, curves, colours, x_label=x_label).partition("<svg")
+    body = rest.partition(">")[2].removesuffix("</figure>").removesuffix("</svg>")
+    keys, x, y = list[str](), LEFT, HEIGHT + 22
+    for arm, number in colours.items():
+        wide = 30 + 7 * len(arm)
+        if x + wide > WIDTH and x > LEFT:
+            x, y = LEFT, y + 18
+        keys.append(f'<path class="mean c{number % COLOURS}" d="M{x},{y - 4}h16"/>')
+        keys.append(f'<text class="tick" x="{x + 21}" y="{y}">{escape(arm)}</text>')
+        x += wide
+    style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
+    style = re.sub(r"@media \(prefers-color-scheme: dark\) \{.*?\n\}\n", "", style, flags=re.DOTALL)
+    high = y + 12
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -24 {WIDTH} {high + 24}" width="{2 * WIDTH}" role="img">'
+        f"<style>{escape(style)} text {{ font: 11.5px sans-serif; }} .title {{ font-size: 13px; }}</style>"
+        f'<rect y="-24" width="{WIDTH}" height="{high + 24}" fill="var(--paper)"/>'
+        f'<text class="title" x="{LEFT}" y="-7">{escape(title)}</text>{body if head else ""}{"".join(keys)}</svg>\n'
     )
 
 
