@@ -1,7 +1,7 @@
 """What this machine offers: versions, provers, engines, cores, disk, GPU, extras; what is missing and how to get it.
 
-`examine` only looks. It installs nothing, writes nothing, reaches no network, and starts no process longer than a
-prover takes to print its version. Packages are named by their metadata; torch alone is imported, to ask for a GPU.
+`examine` only looks. It installs nothing, leaves nothing behind, reaches no network, and starts no process longer than
+a prover takes to print its version. Packages are named by their metadata; torch alone is imported, to ask for a GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from surpass.domains.proofs import sandbox
+from surpass.errors import ConfigError
 
 PACKAGES = (
     "torch",
@@ -66,7 +69,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return every finding, section by section."""
-    return [*_versions(), *_provers(), *_engines(), *_machine(), *_limits(), *_extras()]
+    return [*_versions(), *_provers(), *_sandbox(), *_engines(), *_machine(), *_limits(), *_extras()]
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
@@ -124,6 +127,17 @@ def _provers() -> Iterator[Finding]:
 def _program(name: str, remedy: str) -> Finding:
     path = shutil.which(name)
     return Finding("provers", name, "ok" if path else "optional", path or "not in PATH", "" if path else remedy)
+
+
+def _sandbox() -> Iterator[Finding]:
+    for level in sandbox.LEVELS:
+        reason = sandbox.refusal(level)
+        remedy = "" if not reason else sandbox.REMEDIES[level]
+        yield Finding("sandbox", level, "optional" if reason else "ok", reason or "works here", remedy)
+    try:
+        yield Finding("sandbox", "in use", "ok", sandbox.level())
+    except ConfigError as error:
+        yield Finding("sandbox", "in use", "missing", str(error), f"unset {sandbox.CHOICE}")
 
 
 def _engines() -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -205,7 +204,6 @@ def test_the_version_is_read() -> None:
     assert version().split(".")[0].isdecimal()
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
 def test_a_busy_process_ends_with_a_killed_parent() -> None:
     script = (
         "from surpass.domains.proofs.rocq.protocol import Toplevel\n"

@@ -28,6 +28,7 @@ from typing import NamedTuple, Self
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from surpass.domains.proofs import sandbox
 from surpass.errors import VerifierError
 
 PROGRAM = "coqidetop.opt"
@@ -149,26 +150,24 @@ class Toplevel:
         self._back: int | None = None  # the state to go back to before the next call
         self._posted: deque[_Posted] = deque()  # written, not answered yet; the last one decides where the prover is
         flags = ["-main-channel", "stdfds", "-q", "-async-proofs", "off", "-w", "none", "-top", top]
-        setpriv = shutil.which("setpriv")  # without it a busy orphan lives on until its CPU limit, an idle one ends
-        guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        command = [_located(PROGRAM), *flags, *(["-noinit"] if noinit else []), *options]
         self._process = subprocess.Popen(
-            [*guard, _located(PROGRAM), *flags, *(["-noinit"] if noinit else []), *options],
+            sandbox.confined(command, self._scratch, level=sandbox.level(), memory=limits.memory, cpu=limits.cpu),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=self._scratch,
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": self._scratch, "LANG": "C.UTF-8", **_HEAP},
+            env=sandbox.environment(self._scratch) | _HEAP,
             start_new_session=True,
             bufsize=0,
         )
         try:
-            self._limit()
             self._call('<call val="Init"><option val="none"/></call>')
         except (ProcessDied, CommandFailed, OSError) as error:
             self.close()
             raise VerifierError(
                 f"expected `{PROGRAM} {' '.join([*flags, *options])}` to start, it ended: {error}; "
-                "run the command by hand to see why"
+                f"run the command by hand to see why (in another sandbox: {sandbox.CHOICE}={sandbox.LEVELS[-1]})"
             ) from error
 
     def __enter__(self) -> Self:
@@ -276,11 +275,6 @@ class Toplevel:
             if pipe is not None:
                 pipe.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _limit(self) -> None:
-        resource.prlimit(self.pid, resource.RLIMIT_AS, (self.limits.memory, self.limits.memory))
-        resource.prlimit(self.pid, resource.RLIMIT_CPU, (self.limits.cpu, self.limits.cpu))
-        resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
 
     def _added(self, answer: ElementTree.Element) -> int:
         found = answer[-1].find("pair/state_id")

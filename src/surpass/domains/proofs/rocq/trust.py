@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from surpass.core import Status, Trajectory, Verdict
+from surpass.domains.proofs import sandbox
 from surpass.domains.proofs.rocq.protocol import (
     CommandFailed,
     Exhausted,
@@ -27,7 +28,6 @@ from surpass.domains.proofs.rocq.rules import normalise, refusal
 from surpass.domains.proofs.rocq.session import Place, Source, check_statement, sentences
 from surpass.errors import VerifierError
 
-SANDBOX = "rlimit+scratch"  # address space, CPU time, a private folder; no barrier against the network or other files
 _LIMITS = Limits()
 _HEADER = re.compile(r"(Section Variables|Axioms|Opaque constants|Transparent constants):")
 _NAMED = re.compile(r"(\S+)(?:\s+:.*)?")
@@ -35,7 +35,7 @@ _NAMED = re.compile(r"(\S+)(?:\s+:.*)?")
 
 def evidence(level: str, detail: str = "") -> str:
     """Return the evidence of a verdict: checker, version, trust level, sandbox, and what was found."""
-    return f"rocq {version()}; {level}; sandbox={SANDBOX}" + (f"; {detail}" if detail else "")
+    return f"rocq {version()}; {level}; sandbox={sandbox.level()}" + (f"; {detail}" if detail else "")
 
 
 def axioms(messages: Sequence[str]) -> list[str]:
