@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+os.environ["SURPASS_VERDICTS"] = "none"  # tests judge afresh, and leave nothing in the user's cache
 torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")

@@ -268,23 +268,9 @@ def restored(value: object, hint: Any) -> object:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The argument of `verify` and `report`."""
+    """The argument of `report`."""
 
     run: Annotated[Path, tyro.conf.Positional]  # a run folder
-
-
-def verify(arguments: list[str]) -> int:
-    """`surpass verify RUN`: check every stored success again from its record alone; 1 where any fails."""
-    summary = "Check every stored success of a run again, from its record alone."
-    folder = parse(RunFolder, arguments, "verify", summary).run
-    from surpass.verify import verify_run
-
-    checks = verify_run(folder)
-    fallen = [check for check in checks if not check.stands]
-    for check in fallen:
-        print(f"{check.problem}: {check.verdict.status}, {check.verdict.evidence}")
-    print(f"{len(checks) - len(fallen)} of {len(checks)} stored successes stand")
-    return 1 if fallen else 0
 
 
 def report(arguments: list[str]) -> int:
@@ -420,7 +406,6 @@ COMMANDS: dict[str, Command] = {
     "run": Command("run EXPERIMENT", "train, search and measure; makes a run folder", run),
     "prove": Command("prove FILE", "try the open lemmas of a Rocq (.v) or Lean (.lean) file", prove),
     "proofs extract": Command("proofs extract", "read lemmas and proofs from an installed library", extract),
-    "verify": Command("verify RUN", "check every stored success again, from its record alone", verify),
     "report": Command("report RUN", "write a run's page, report.html", report),
     "bench": Command("bench NAME", "measure speed and memory against a baseline in the same run", bench),
     **LIBRARY,

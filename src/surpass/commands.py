@@ -21,6 +21,12 @@ class Command:
 
 
 LIBRARY: dict[str, Command] = {
+    "verify": Command(
+        "verify RUN",
+        "check every stored success again, from its record alone",
+        "surpass.verify:VerifyOptions",
+        "surpass.verify:main",
+    ),
     "chess match": Command(
         "chess match --player A --player B --out DIR",
         "play games between engines, models and others, and rate them",

@@ -44,7 +44,8 @@ from surpass.rollouts.runner import derive_seed, run
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 from surpass.train import Parts, TrainConfig, train
-from surpass.verify import judge_again
+from surpass.verdicts import remembered
+from surpass.verify import Terms, judge_again
 
 if TYPE_CHECKING:
     from surpass.experiments.objectives import Config
@@ -226,7 +227,11 @@ def _parts(config: Config, domain: str, arm: Arm, policy: LanguageModel, task: T
     objective = arm.objective(config.beta)
     if not arm.acts:
         return _supervised(task, policy, objective)
-    replay = Admission(Replay(), judge_again, every=ADMIT_EVERY) if domain == "rocq" else Replay()
+    replay = (
+        Admission(Replay(), partial(judge_again, terms=Terms(remembered())), every=ADMIT_EVERY)
+        if domain == "rocq"
+        else Replay()
+    )
     return Parts(
         policy,
         task.explore,

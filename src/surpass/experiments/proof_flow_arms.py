@@ -46,7 +46,8 @@ from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
-from surpass.verify import judge_again
+from surpass.verdicts import remembered
+from surpass.verify import Terms, judge_again
 
 if TYPE_CHECKING:
     from surpass.experiments.proof_flow import Config
@@ -167,7 +168,9 @@ def _confirmed(attempts: Iterable[Trajectory]) -> Iterator[Trajectory]:
     """Put the verdict of a fresh checker on every success, one source file at a time: all arms learn from these."""
     for _, group in groupby(attempts, key=lambda trajectory: trajectory.problem.group):
         found = list(group)
-        verdicts = iter(judge_again([trajectory for trajectory in found if trajectory.solved]))
+        verdicts = iter(
+            judge_again([trajectory for trajectory in found if trajectory.solved], terms=Terms(remembered()))
+        )
         yield from (replace(one, verdict=next(verdicts)) if one.solved else one for one in found)
 
 
@@ -247,7 +250,9 @@ def _parts(
         demonstrations=known,
         reference=frozen if arm.relative else None,
         heads=Heads() if arm.relative else Heads(log_z=LogZ(policy)),
-        replay=Admission(Replay(), judge_again, every=every) if arm.replay else None,
+        replay=Admission(Replay(), partial(judge_again, terms=Terms(remembered())), every=every)
+        if arm.replay
+        else None,
         evaluate=evaluate,
     )
 

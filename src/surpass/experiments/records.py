@@ -24,7 +24,8 @@ from surpass.errors import DataError
 from surpass.evaluation.diversity import actions_key
 from surpass.evaluation.passk import pass_at_k
 from surpass.store import Run
-from surpass.verify import CHECKERS
+from surpass.verdicts import remembered
+from surpass.verify import CHECKERS, Terms
 
 T = TypeVar("T")
 Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
@@ -88,7 +89,7 @@ def recheck(checker: str, folder: Path) -> dict[str, int]:
         run: list(run.trajectories()) for kind in ("search", "samples") for run in map(Run, _parts(folder / kind))
     }
     distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if t.solved}
-    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values())), strict=True))
+    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values()), Terms(remembered())), strict=True))
     for run, trajectories in records.items():
         run.rewrite(replace(t, verdict=verdicts[_proof(t)]) if t.solved else t for t in trajectories)
     standing = sum(verdict.status is Status.ACCEPTED for verdict in verdicts.values())

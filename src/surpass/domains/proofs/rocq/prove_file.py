@@ -28,12 +28,13 @@ from surpass.core import Policy, Problem, Search, Status, Trajectory
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.extraction import logical_name, project_options, record
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
+from surpass.domains.proofs.rocq.remembered import recheck
 from surpass.domains.proofs.rocq.sentences import Sentence, split
 from surpass.domains.proofs.rocq.session import Source
-from surpass.domains.proofs.rocq.trust import recheck
 from surpass.domains.proofs.rocq.walk import UNENDED, RefusedError, Replayed, is_open, is_statement, walk
 from surpass.errors import DataError, VerifierError
 from surpass.rollouts.runner import Budget, RunOptions, run
+from surpass.verdicts import remembered
 
 _EMPTY = re.compile(r"(?:Qed|Defined)\s*\.")
 _PROOF = re.compile(r"Proof\b")
@@ -61,6 +62,7 @@ class ProveReport:
     skipped: tuple[Skipped, ...]
     written: bool = False
     refusal: str = ""  # why the file was left as it was although writing was asked for
+    known: int = 0  # proofs whose fresh verdict was remembered from before
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for trajectory in self.trajectories:
@@ -71,7 +73,9 @@ class ProveReport:
         for skipped in self.skipped:
             yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
         changed = "written" if self.written else escape(self.refusal) or "left as it was"
-        yield f"{len(self.proofs)} of {len(self.trajectories)} open lemmas proved; {escape(self.file)}: {changed}"
+        before = f" ({self.known} judged before)" if self.known else ""
+        proved = f"{len(self.proofs)} of {len(self.trajectories)} open lemmas proved{before}"
+        yield f"{proved}; {escape(self.file)}: {changed}"
 
 
 def open_problems(
@@ -134,7 +138,8 @@ def prove_file(
             found = list(run(search, problems, domain, policy, budget=budget, seed=seed, options=options))
         best = {t.problem.key: t for t in sorted(found, key=lambda t: t.solved)}
         solved = [t for t in best.values() if t.solved]
-        verdicts = recheck(solved)
+        known = remembered()
+        verdicts = recheck(solved, known)
         proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
         refusal = ""
         if write and proved:
@@ -147,6 +152,7 @@ def prove_file(
             tuple(skipped),
             written=bool(write and proved and not refusal),
             refusal=refusal,
+            known=known.hits if known else 0,
         )
 
 

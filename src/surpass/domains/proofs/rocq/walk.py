@@ -133,7 +133,7 @@ def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator
             yield opened.close(text)
             opened = None
         else:
-            _follow(scopes, text)
+            follow(scopes, text)
         goals = after
     if opened:
         yield opened.close("")
@@ -166,7 +166,7 @@ def _qualified(library: str, scopes: Sequence[tuple[str, str]]) -> str:
     return ".".join((library, *(name for kind, name in scopes if kind != "Section")))
 
 
-def _follow(scopes: list[tuple[str, str]], text: str) -> None:
+def follow(scopes: list[tuple[str, str]], text: str) -> None:
     """Keep track of the sections and modules that a sentence outside a proof opens or closes."""
     if end := _END.match(text):
         if not scopes or scopes[-1][1] != end["name"]:

@@ -1,0 +1,141 @@
+"""The third opinion (trust level T4): the proof is compiled, and `coqchk`, another program, types its terms anew.
+
+For each trajectory the source up to the statement, the statement and the script become one file, whose open sections
+and modules are closed, in a fresh folder of a confined process. `coqc` compiles it and `coqchk -o` checks the result
+with the kernel alone: no tactic, notation or plugin runs there. Libraries that the file requires are taken as they are
+installed. What the checker then lists (axioms, bypassed guards, universes and positivity) must be in the list of the
+same file without the theorem: the proof has added nothing. Costs two compilations of the prefix for each proof.
+
+Not here: which axioms a proof may use of those in its file (T3, `trust.recheck`), which must have accepted it before.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+from surpass.core import Status, Trajectory, Verdict
+from surpass.domains.proofs import sandbox
+from surpass.domains.proofs.rocq.protocol import EXHAUSTED, Limits
+from surpass.domains.proofs.rocq.rules import normalise, refusal
+from surpass.domains.proofs.rocq.session import Place, Source, check_statement, sentences
+from surpass.domains.proofs.rocq.trust import evidence
+from surpass.domains.proofs.rocq.walk import follow
+from surpass.errors import VerifierError
+
+_LIMITS = Limits()
+_FOR_CHECKER = {"-R": 2, "-Q": 2, "-impredicative-set": 0, "-indices-matter": 0}  # flags of coqc that coqchk shares
+_HEADING = re.compile(r"\* (.*?):(.*)")
+_MESSAGE = 300  # characters
+
+
+class _RefusedError(Exception):
+    """The compiler or the checker did not accept a file."""
+
+
+class _SpentError(Exception):
+    """One of them ran out of time or memory."""
+
+
+def check(trajectories: Sequence[Trajectory], *, limits: Limits = _LIMITS) -> list[Verdict]:
+    """Return one T4 verdict for each trajectory, in order; `limits` bound each compilation with its check.
+
+    Raises DataError where a file no longer states the theorem, VerifierError where it does not compile up to there.
+    """
+    before = dict[tuple[Source, int], set[str]]()
+    return [_check(trajectory, before, limits) for trajectory in trajectories]
+
+
+def _check(trajectory: Trajectory, before: dict[tuple[Source, int], set[str]], limits: Limits) -> Verdict:
+    place = Place.of(trajectory.problem)
+    check_statement(place)
+    tactics = [normalise(action) for action in trajectory.actions]
+    for tactic in tactics:
+        if reason := refusal(tactic):
+            return Verdict(Status.REJECTED, (0.0,), evidence("T0", f"{tactic!r}: {reason}"))
+    at = place.source, place.position
+    prefix = [*sentences(place.source.file)[: place.position], *place.preamble]
+    try:
+        if at not in before:
+            before[at] = _stands_on(place.source, prefix, limits)
+    except (_RefusedError, _SpentError) as error:
+        raise VerifierError(
+            f"expected to compile {place.source.file} up to {place.pose[0]!r}, found: {error}"
+        ) from error
+    try:
+        after = _stands_on(place.source, [*prefix, *place.pose, *tactics, "Qed."], limits)
+    except _RefusedError as refused:
+        return Verdict(Status.REJECTED, (0.0,), evidence("T4", str(refused)))
+    except _SpentError as spent:
+        return Verdict(Status.UNKNOWN, (), evidence("T4", str(spent)))
+    if added := sorted(after - before[at]):
+        return Verdict(Status.REJECTED, (0.0,), evidence("T4", f"coqchk: it adds {', '.join(added)}"))
+    return Verdict(Status.ACCEPTED, (1.0,), evidence("T4", "coqchk"))
+
+
+def _stands_on(source: Source, texts: Sequence[str], limits: Limits) -> set[str]:
+    """Compile and check a file, and return what the checker lists. Raises _RefusedError, _SpentError."""
+    scopes = list[tuple[str, str]]()
+    for text in texts:
+        follow(scopes, text)
+    closed = [*texts, *(f"End {name}." for _, name in reversed(scopes))]
+    package, _, name = source.top.rpartition(".")
+    options = list(source.options)
+    compiler = ["coqc", "-q", "-w", "none", *(["-noinit"] if source.noinit else []), *options, "-Q", ".", package]
+    checker = ["coqchk", "-o", "-silent", "-norec", source.top, *_shared(options), "-Q", ".", package]
+    # What the compiler prints may be anything that the file says: only the checker is read, which prints on both ends.
+    script = 'file=$1; n=$2; shift 2; cat > "$file" && "${@:1:n}" "$file" >/dev/null && exec "${@:n+1}" 2>&1'
+    command = ["bash", "-c", script, "bash", f"{name}.v", str(len(compiler)), *compiler, *checker]
+    with tempfile.TemporaryDirectory(prefix="surpass-check-") as folder:
+        confined = sandbox.confined(command, folder, level=sandbox.level(), memory=limits.memory, cpu=limits.cpu)
+        try:
+            done = subprocess.run(
+                confined,
+                input="\n".join(closed) + "\n",
+                capture_output=True,
+                text=True,
+                timeout=limits.call,
+                check=False,
+                cwd=folder,
+                env=sandbox.environment(folder),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _SpentError(f"neither compiled nor checked within {limits.call:g} s") from error
+    said = " ".join((done.stderr or done.stdout).split())[-_MESSAGE:]
+    if done.returncode < 0 or EXHAUSTED.search(said):
+        raise _SpentError(said or f"ended by signal {-done.returncode}")
+    if done.returncode:
+        raise _RefusedError(said)
+    return summary(done.stdout)
+
+
+def summary(text: str) -> set[str]:
+    r"""Return the entries of the checker's summary, each with its heading; raises VerifierError where there is none.
+
+    >>> sorted(summary("CONTEXT SUMMARY\n===\n\n* Axioms:\n    M.a\n    M.b\n  \n* Positivity: <none>\n"))
+    ['Axioms: M.a', 'Axioms: M.b']
+    """
+    _, found, told = text.rpartition("CONTEXT SUMMARY")
+    if not found:
+        raise VerifierError(f"expected the context summary of coqchk -o, found {text[-_MESSAGE:]!r}: another version?")
+    entries, heading = set[str](), ""
+    for line in told.splitlines():
+        if match := _HEADING.match(line):
+            heading, rest = match[1], match[2].strip()
+            entries |= {f"{heading}: {rest}"} - {f"{heading}: <none>", f"{heading}: "}
+        elif heading and line.strip():
+            entries.add(f"{heading}: {line.strip()}")
+    return entries
+
+
+def _shared(options: Sequence[str]) -> list[str]:
+    """Return those load path arguments that the checker knows too."""
+    words, kept = list(options), list[str]()
+    while words:
+        word = words.pop(0)
+        if word in _FOR_CHECKER:
+            kept += [word, *words[: _FOR_CHECKER[word]]]
+            del words[: _FOR_CHECKER[word]]
+    return kept

@@ -1,0 +1,76 @@
+"""The second opinion of `trust.recheck`, asked once for each script: its verdicts are remembered between runs.
+
+The key of a verdict holds all that the answer depends on: Rocq's version and the libraries installed beside it, the
+compiled libraries on the load path, the source up to the statement, what is posed and may be assumed, the tactics, and
+the code of ours that judges. Not in it: where the files lie, so a corpus that was moved is known still.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+from surpass.core import Trajectory, Verdict
+from surpass.domains.proofs.rocq import protocol, rules, trust
+from surpass.domains.proofs.rocq import sentences as lexer
+from surpass.domains.proofs.rocq.extraction import library_root
+from surpass.domains.proofs.rocq.session import Place, check_statement, sentences
+from surpass.verdicts import Verdicts
+
+
+def recheck(trajectories: Sequence[Trajectory], known: Verdicts | None) -> list[Verdict]:
+    """Return one T3 verdict for each trajectory, in order, as `trust.recheck` does, or did once.
+
+    Raises what that raises.
+    """
+    if known is None or not trajectories:
+        return trust.recheck(trajectories)
+    libraries = dict[tuple[str, ...], list[object]]()
+    keys = [_key(trajectory, libraries) for trajectory in trajectories]
+    found = known.recall(keys)
+    missing = {key: trajectory for key, trajectory in zip(keys, trajectories, strict=True) if key not in found}
+    said = dict(zip(missing, trust.recheck(list(missing.values())), strict=True))
+    known.remember(said)
+    return [found.get(key) or said[key] for key in keys]
+
+
+def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]]) -> str:
+    """Return the digest. Raises DataError where the file no longer states the theorem."""
+    place, data = Place.of(trajectory.problem), trajectory.problem.data
+    check_statement(place)
+    source = place.source
+    if source.options not in libraries:
+        libraries[source.options] = [*_compiled(source.options)]
+    return _digest(
+        [_judge(), libraries[source.options], source.top, source.noinit],
+        [*sentences(source.file)[: place.position]],
+        [place.pose, place.preamble, str(data["name"]), sorted(data.get("assumptions", ()))],
+        [rules.normalise(action) for action in trajectory.actions],
+    )
+
+
+@cache
+def _judge() -> str:
+    """Return a digest of who judges: Rocq, what is installed beside it, and our own code."""
+    code = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (protocol, rules, lexer, trust)]
+    return _digest(protocol.version(), code, [*_files(library_root() / "user-contrib")])
+
+
+def _compiled(options: Sequence[str]) -> Iterator[object]:
+    """Yield load path arguments with the compiled libraries of a folder in its place."""
+    for word in options:
+        yield [*_files(Path(word))] if Path(word).is_absolute() else word
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of change of each compiled library below a folder."""
+    for path in sorted(folder.rglob("*.vo")):
+        status = path.stat()
+        yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
