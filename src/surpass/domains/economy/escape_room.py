@@ -72,8 +72,7 @@ class EscapeRoom:
         if not len(seeds):
             raise ConfigError("seeds: expected one whole number for each game, found none")
         self.rules = rules
-        drawn = [chance.below(chance.key_of(seed), 0, 0, rules.levers) for seed in seeds]
-        self.live = np.array([rules.live if rules.live is not None else lever for lever in drawn])  # [games]
+        self.live = live_levers(rules, seeds)
         self.reset()
 
     def reset(self) -> None:
@@ -103,6 +102,12 @@ class EscapeRoom:
         return np.concatenate(
             [where.reshape(len(where), -1), np.eye(self.rules.levers, dtype=np.float32)[self.live]], axis=1
         )
+
+
+def live_levers(rules: RoomRules, seeds: Sequence[int]) -> NDArray[np.int64]:
+    """Return which lever is live in the game of each seed [games]."""
+    drawn = [chance.below(chance.key_of(seed), 0, 0, rules.levers) for seed in seeds]
+    return np.array([rules.live if rules.live is not None else lever for lever in drawn])
 
 
 def rewards(

@@ -66,8 +66,9 @@ class LearningCommons:
 
     @property
     def rates(self) -> tuple[Rate, ...]:
-        high = 1.0 if self.rules.regrowth else 3.0
-        return tuple(Rate(name, 0.0, high) for name in NAMES["harvest" if self.rules.regrowth else "cleanup"])
+        return tuple(
+            Rate(name, 0.0, highest(self.rules)) for name in NAMES["harvest" if self.rules.regrowth else "cleanup"]
+        )
 
     def context(self, seed: int) -> tuple[tuple[str, float], ...]:
         return ()
@@ -103,6 +104,11 @@ class LearningCommons:
         return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began)
 
 
+def highest(rules: Rules) -> float:
+    """Return the upper end of every rate: taxes of Harvest, incentives of Clean Up."""
+    return 1.0 if rules.regrowth else 3.0
+
+
 def settle(rules: Rules, episode: Episode, rates: NDArray[np.float64]) -> Tax | Incentive:
     """Return what taxes (Harvest) or incentives (Clean Up) make of an episode; rates [S, G, 3]."""
     if rules.regrowth:
@@ -127,13 +133,14 @@ def _metrics(result: Tax | Incentive, apples: NDArray[np.float64], index: int) -
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """How a core is trained: the whole network, in short episodes, without a policy."""
+    """How a core is trained: the whole network, in short episodes, without a policy or under many."""
 
     society: str = "harvest"  # or cleanup
     out: Path = Path("core.safetensors")  # where the weights go
     updates: int = 60  # each after one episode of all games
     games: int = 16
     length: int = 250  # steps of an episode
+    policies: bool = False  # draw rates at random for each game and update; otherwise all are 0
     lr: float = 1e-3
     seed: int = 0
 
@@ -153,6 +160,8 @@ def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], No
     commons, rates = Commons(rules, [0] * options.games), np.zeros((1, options.games, 3))
     for update in range(options.updates):
         seed = derive_seed(options.seed, "episode", update)
+        if options.policies:
+            rates = np.random.default_rng(seed).random(rates.shape) * highest(rules)
         commons.reset([derive_seed(seed, game) for game in range(options.games)])
         played = play(commons, core, heads, torch.tensor(rates, dtype=torch.float32), seeds=[seed], keep=True)
         result = settle(rules, played, rates)

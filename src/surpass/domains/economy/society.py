@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surpass.domains.economy.accounting import Reals, Whole, pay_by_state
-from surpass.domains.economy.escape_room import EscapeRoom, RoomRules
+from surpass.domains.economy.escape_room import EscapeRoom, RoomRules, live_levers
 from surpass.errors import ConfigError, VerifierError
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
@@ -209,6 +209,17 @@ def surface(seed: int, *, rates: int = 3, noise: float = 0.05) -> Surface:
     return Surface(best, tuple(map(tuple, ((matrix + matrix.T) / 2).tolist())), noise=noise)
 
 
+def room_rates(rules: RoomRules, high: float) -> tuple[Rate, ...]:
+    """Return the rates of Escape Room: an incentive for each place."""
+    levers = [f"lever {index + 1}" for index in range(rules.levers)]
+    return tuple(Rate(name, 0.0, high) for name in (*levers, "door", "start"))
+
+
+def room_context(rules: RoomRules, seed: int) -> tuple[tuple[str, float], ...]:
+    """Return the context of Escape Room: which lever is live, from 1."""
+    return (("live lever", float(live_levers(rules, [seed])[0] + 1)),)
+
+
 @dataclass(frozen=True, slots=True)
 class SettledRoom:
     """Escape Room with agents who have settled: each goes where its own episode pays best, given where the others go.
@@ -224,15 +235,14 @@ class SettledRoom:
 
     @property
     def rates(self) -> tuple[Rate, ...]:
-        levers = [f"lever {index + 1}" for index in range(self.rules.levers)]
-        return tuple(Rate(name, 0.0, self.high) for name in (*levers, "door", "start"))
+        return room_rates(self.rules, self.high)
 
     def context(self, seed: int) -> tuple[tuple[str, float], ...]:
-        return (("live lever", float(EscapeRoom(self.rules, [seed]).live[0] + 1)),)
+        return room_context(self.rules, seed)
 
     def best_rates(self, seed: int) -> tuple[float, ...]:
         """Return rates with which the settled agents of a seed reach 140: something for standing at the live lever."""
-        live = EscapeRoom(self.rules, [seed]).live[0]
+        live = live_levers(self.rules, [seed])[0]
         return tuple(2.0 if place == live else 0.0 for place in range(self.rules.states))
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
