@@ -14,9 +14,19 @@ from hypothesis import strategies as st
 from surpass.conformance import check_domain
 from surpass.core import Status, replay
 from surpass.domains.economy.bring import from_function
-from surpass.domains.economy.domain import Case, Policymaking, Term
+from surpass.domains.economy.domain import Case, Policymaking
 from surpass.domains.economy.escape_room import RoomRules
-from surpass.domains.economy.society import Metrics, Rate, SettledRoom, Surface, checked, read, surface, write
+from surpass.domains.economy.society import (
+    Metrics,
+    Rate,
+    SettledRoom,
+    Surface,
+    Term,
+    checked,
+    read,
+    surface,
+    write,
+)
 from surpass.errors import ConfigError, DataError
 
 TWO = [Rate("tax"), Rate("fine", 0.0, 3.0)]

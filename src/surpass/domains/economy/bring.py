@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from surpass.domains.economy.accounting import gini
-from surpass.domains.economy.society import Metrics, Rate, Society, SocietyError, checked, metrics_of
+from surpass.domains.economy.society import Context, Metrics, Rate, Society, SocietyError, checked, metrics_of
 from surpass.errors import ConfigError
 from surpass.rollouts.seeds import derive_seed
 
@@ -43,7 +43,7 @@ class _Asked:
     rates: tuple[Rate, ...]
     ask: Callable[[dict[str, float], int], object]
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         return ()
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:

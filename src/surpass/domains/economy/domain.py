@@ -9,6 +9,7 @@ Answers are kept, so that a replay asks no society twice. Not here: policymakers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -17,10 +18,13 @@ from typing import Any
 
 from surpass.core import Observation, Problem, Status, Verdict
 from surpass.domains.economy.society import (
+    NUMBER,
+    Context,
     Metrics,
     SettledRoom,
     Society,
     SocietyError,
+    Term,
     read,
     surface,
     write,
@@ -31,14 +35,9 @@ from surpass.rollouts.seeds import derive_seed
 VERSION = "policymaking 1"  # changes whenever the rules of a play change
 SPLITS = ("train", "validation", "test")
 KEPT = 4096  # answers
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Rates and what they led to."""
-
-    rates: tuple[float, ...]
-    metrics: Metrics
+KNOWN = re.compile(r"\[([^\]]+) (\S+)\]")  # one part of a context
+PAST = re.compile(r"[0-9]+\. (?P<context>(?:\[[^\]]+\] )*)(?P<rates>[^\[\]>]+) -> (?P<told>welfare \S+.*)")
+NEXT = re.compile(r"term [0-9]+ of [0-9]+(?P<context>(?: \[[^\]]+\])*):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +122,7 @@ class Policymaking:
         society, number = self._cases[state.society].society, len(state.history)
         wanted = ", ".join(f"{rate.name} ({rate.low:g} to {rate.high:g})" for rate in society.rates)
         lines = [f"society: {state.society}", f"rates: {wanted}"]
-        for past, term in enumerate(state.history):
-            context = "".join(f"[{name} {value:g}] " for name, value in society.context(_seed(state.seed, past)))
-            told = "".join(f"; {name} {value:.6g}" for name, value in term.metrics.values)
-            words = f"; {term.metrics.words}" if term.metrics.words else ""
-            lines.append(f"{past + 1}. {context}{write(term.rates)} -> welfare {term.metrics.welfare:.6g}{told}{words}")
+        lines += [f"{past}. {told(term)}" for past, term in enumerate(state.history, 1)]
         if not state.over:
             context = "".join(f" [{name} {value:g}]" for name, value in society.context(_seed(state.seed, number)))
             lines.append(f"term {number + 1} of {state.terms}{context}:")
@@ -138,15 +133,15 @@ class Policymaking:
         """Return the state after a term of the rates that an action names, or one that says why there was none."""
         if state.over:
             return replace(state, refusal=state.refusal or "expected no action: the terms are over")
-        society = self._cases[state.society].society
+        society, seed = self._cases[state.society].society, _seed(state.seed, len(state.history))
         rates = read(action, society.rates)
         if isinstance(rates, str):
             return replace(state, refusal=rates)
         try:
-            metrics = self._answer(state.society, rates, _seed(state.seed, len(state.history)))
+            metrics = self._answer(state.society, rates, seed)
         except SocietyError as error:
             return replace(state, failure=str(error))
-        return replace(state, history=(*state.history, Term(rates, metrics)))
+        return replace(state, history=(*state.history, Term(rates, metrics, society.context(seed))))
 
     def verify(self, state: Office) -> Verdict | None:
         """Return the verdict of a finished play; returns are (mean welfare,)."""
@@ -168,3 +163,45 @@ class Policymaking:
 def _seed(seed: int, term: int) -> int:
     """Return the seed of one term of a play."""
     return derive_seed(seed, term)
+
+
+def told(term: Term) -> str:
+    """Return a past term as one line, numbers to six digits; rates exactly.
+
+    >>> told(Term((0.5,), Metrics(25.0, (("gini", 0.25),), "calm"), (("lever", 2.0),)))
+    '[lever 2] 0.5 -> welfare 25; gini 0.25; calm'
+    """
+    context = "".join(f"[{name} {value:g}] " for name, value in term.context)
+    values = "".join(f"; {name} {value:.6g}" for name, value in term.metrics.values)
+    words = f"; {' '.join(term.metrics.words.split())}" if term.metrics.words else ""
+    return f"{context}{write(term.rates)} -> welfare {term.metrics.welfare:.6g}{values}{words}"
+
+
+def recall(text: str) -> tuple[tuple[Term, ...], Context]:
+    """Return the past terms and the context of the next one from the text of an observation.
+
+    Numbers are those of the text. Raises DataError for a text that `observe` did not write.
+    """
+    lines = text.splitlines()
+    if not lines or not (next_term := NEXT.fullmatch(lines[-1])):
+        raise DataError(f"expected an observation that ends in 'term 1 of 5:', found {text[-80:]!r}")
+    return tuple(map(_recalled, lines[2:-1])), _context(next_term["context"])
+
+
+def _recalled(line: str) -> Term:
+    found = PAST.fullmatch(line)
+    if found is None:
+        raise DataError(f"expected a line like '1. 0.5 -> welfare 2', found {line[:80]!r}")
+    parts, values, words = found["told"].split("; "), list[tuple[str, float]](), ""
+    for place, part in enumerate(parts):
+        name, _, number = part.rpartition(" ")
+        if not name or not NUMBER.fullmatch(number):
+            words = "; ".join(parts[place:])
+            break
+        values.append((name, float(number)))
+    rates = tuple(map(float, found["rates"].split()))
+    return Term(rates, Metrics(values[0][1], tuple(values[1:]), words), _context(found["context"]))
+
+
+def _context(text: str) -> Context:
+    return tuple((name, float(value)) for name, value in KNOWN.findall(text))

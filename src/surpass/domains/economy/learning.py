@@ -28,7 +28,7 @@ from surpass.domains.economy.accounting import Incentive, Tax, account, gini, in
 from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play
 from surpass.domains.economy.rules import Rules, rules_of
 from surpass.domains.economy.simulator import Commons
-from surpass.domains.economy.society import Metrics, Rate, checked, metrics_of
+from surpass.domains.economy.society import Context, Metrics, Rate, checked, metrics_of
 from surpass.errors import ConfigError, DataError, ModelError
 from surpass.rollouts.seeds import derive_seed
 
@@ -70,7 +70,7 @@ class LearningCommons:
             Rate(name, 0.0, highest(self.rules)) for name in NAMES["harvest" if self.rules.regrowth else "cleanup"]
         )
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         return ()
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:

@@ -24,6 +24,7 @@ from surpass.domains.economy.accounting import Reals, Whole, pay_by_state
 from surpass.domains.economy.escape_room import EscapeRoom, RoomRules, live_levers
 from surpass.errors import ConfigError, VerifierError
 
+Context = tuple[tuple[str, float], ...]  # what can be known of a term before its rates are chosen, by name
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -57,6 +58,15 @@ class Metrics:
     words: str = ""  # the same for readers of text, if more is to be said than the numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A past term: the rates, what they led to, and what was known before they were chosen."""
+
+    rates: tuple[float, ...]
+    metrics: Metrics
+    context: Context = ()
+
+
 class Society(Protocol):
     """Anything that answers rates with metrics."""
 
@@ -64,7 +74,7 @@ class Society(Protocol):
     def rates(self) -> tuple[Rate, ...]:
         """What a policy must name, in order."""
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         """Return what can be known of a term before its rates are chosen; mostly nothing."""
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
@@ -187,7 +197,7 @@ class Surface:
     def rates(self) -> tuple[Rate, ...]:
         return tuple(Rate(f"rate {index + 1}") for index in range(len(self.best)))
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         return ()
 
     def best_rates(self, seed: int) -> tuple[float, ...]:
@@ -237,7 +247,7 @@ class SettledRoom:
     def rates(self) -> tuple[Rate, ...]:
         return room_rates(self.rules, self.high)
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         return room_context(self.rules, seed)
 
     def best_rates(self, seed: int) -> tuple[float, ...]:
