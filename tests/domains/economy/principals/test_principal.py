@@ -40,7 +40,7 @@ from surpass.rollouts.runner import Budget, run
 from surpass.search.sampling import sample
 
 NUMERIC = [name for name in ("fixed", "random") if name in PRINCIPALS]
-SOCIETIES = {"surface": surface(1), "room": SettledRoom()}
+SOCIETIES: dict[str, Society] = {"surface": surface(1), "room": SettledRoom()}
 
 
 def govern(principal: Principal, society: Society, terms: int, *, seed: int = 0) -> list[Term]:
