@@ -19,7 +19,6 @@ from surpass.domains.economy.principals.principal import (
     ByContext,
     Learner,
     Learning,
-    Principal,
     PrincipalError,
     Rates,
     principal_of,
@@ -38,19 +37,11 @@ from surpass.errors import ConfigError, DataError
 from surpass.models.scripted import Scripted
 from surpass.rollouts.runner import Budget, run
 from surpass.search.sampling import sample
+from tests.domains.economy.principals.govern import govern
 
-NUMERIC = [name for name in ("fixed", "random") if name in PRINCIPALS]
+ELSEWHERE: set[str] = set()  # they need a server, weights or a simulation, and have tests of their own
+NUMERIC = [name for name in PRINCIPALS if name not in {"oracle", *ELSEWHERE}]
 SOCIETIES: dict[str, Society] = {"surface": surface(1), "room": SettledRoom()}
-
-
-def govern(principal: Principal, society: Society, terms: int, *, seed: int = 0) -> list[Term]:
-    """Let a principal govern and return the history."""
-    history = list[Term]()
-    for number in range(terms):
-        context = society.context(seed + number)
-        rates = principal.ask(tuple(history), context)
-        history.append(Term(rates, society.step(rates, seed=seed + number), context))
-    return history
 
 
 @pytest.mark.parametrize("name", NUMERIC)

@@ -27,6 +27,14 @@ Rates = tuple[float, ...]
 PRINCIPALS: dict[str, str] = {  # each `function(society, *, seed, ...) -> Principal`
     "fixed": "surpass.domains.economy.principals.simple:fixed",
     "random": "surpass.domains.economy.principals.simple:uniform",
+    "oracle": "surpass.domains.economy.principals.oracle:oracle",
+    "epsilon_greedy": "surpass.domains.economy.principals.bandits:epsilon_greedy",
+    "ucb": "surpass.domains.economy.principals.bandits:ucb",
+    "thompson": "surpass.domains.economy.principals.bandits:thompson",
+    "bayesian": "surpass.domains.economy.principals.optimisers:bayesian",
+    "tpe": "surpass.domains.economy.principals.optimisers:tpe",
+    "cma_es": "surpass.domains.economy.principals.optimisers:cma_es",
+    "ai_economist": "surpass.domains.economy.principals.ai_economist:ai_economist",
 }
 
 
