@@ -10,6 +10,7 @@ import pytest
 from numpy.random import default_rng
 
 from surpass.domains.economy.bring import from_function
+from surpass.domains.economy.escape_room import RoomRules
 from surpass.domains.economy.principals.ai_economist import PlannerOptions
 from surpass.domains.economy.principals.bandits import Arms, pick_by_bound, pick_by_posterior
 from surpass.domains.economy.principals.oracle import Search, contexts, find, kept
@@ -124,10 +125,10 @@ def test_the_ai_economist_learns_what_pays() -> None:
 
 def test_a_no_op_keeps_the_last_rates() -> None:
     """With two levels, fresh heads choose the no-op a third of the time: the rate stays as it was two thirds of it."""
-    history = govern(principal_of("ai_economist", FLAT, seed=0, options=PlannerOptions(levels=2)), FLAT, 300)
+    history = govern(principal_of("ai_economist", FLAT, seed=0, options=PlannerOptions(levels=2)), FLAT, 150)
     rates = np.array([(0.0, 0.0), *(term.rates for term in history)])
     stayed = (rates[1:] == rates[:-1]).mean()
-    assert abs(stayed - 2 / 3) < 4 * np.sqrt(2 / 9 / 600)
+    assert abs(stayed - 2 / 3) < 4 * np.sqrt(2 / 9 / 300)
 
 
 def test_what_somebody_else_chose_is_learned_from() -> None:
@@ -139,14 +140,14 @@ def test_what_somebody_else_chose_is_learned_from() -> None:
 def test_the_oracle_finds_the_best_of_each_context() -> None:
     found = find(FLAT, Search(values=3, refinements=5, terms=1, judged=2), seed=0)
     assert found.ask([], ()) == pytest.approx(FLAT.best, abs=0.04)
-    room = SettledRoom()
+    room = SettledRoom(RoomRules(levels=2))
     search = Search(values=3, refinements=1, terms=2, judged=8)
     oracle = find(room, search, seed=0)
-    assert contexts(room, 0) == [(("live lever", lever),) for lever in (1.0, 2.0, 3.0)]
+    assert contexts(room, 0) == [(("live lever", lever),) for lever in (1.0, 2.0)]
     for lever, one in enumerate(oracle.best):
         assert (one.searched, one.welfare, one.error) == (140.0, 140.0, 0.0)
         assert one.rates[lever] > 1, "it pays for standing at the live lever"
-        assert one.terms >= 3**5 * 2 + 8
+        assert one.terms >= 3**4 * 2 + 8
     with pytest.raises(DataError, match="live lever"):
         oracle.ask([], ())
 
@@ -160,7 +161,7 @@ def test_the_best_of_noise_is_judged_again() -> None:
 
 
 def test_an_oracle_is_kept_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search, path = Search(values=2, refinements=0, terms=1, judged=1), tmp_path / "oracles" / "room.json"
+    search, path = Search(values=2, refinements=0, terms=1, judged=2), tmp_path / "oracles" / "room.json"
     room, asked = SettledRoom(), list[int]()
     monkeypatch.setattr("sys.argv", ["surpass", "run", "a name"])
     found = kept(room, search, path, seed=0, name="room")
@@ -171,7 +172,6 @@ def test_an_oracle_is_kept_with_its_command(tmp_path: Path, monkeypatch: pytest.
         return 0.0
 
     assert kept(room, search, path, seed=0, name="room") == found
-    assert all(one.error != one.error for one in found.best), "no error of one term"
     other = from_function(society, {rate.name: (0.0, 5.0) for rate in room.rates})
     kept(other, search, path, seed=0, name="room")
     assert not asked, "it is not searched for again"

@@ -94,7 +94,7 @@ class Parzen:
 
     def __init__(self, rates: tuple[Rate, ...], startup: int) -> None:
         self._rates, self._startup = rates, startup
-        self._trials = list[FrozenTrial]()
+        self._trials: list[FrozenTrial] = []
 
     def learn(self, term: Term, *, seed: int) -> None:
         from optuna.trial import create_trial
