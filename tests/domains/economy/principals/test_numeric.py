@@ -140,7 +140,7 @@ def test_what_somebody_else_chose_is_learned_from() -> None:
 def test_the_oracle_finds_the_best_of_each_context() -> None:
     found = find(FLAT, Search(values=3, refinements=5, terms=1, judged=2), seed=0)
     assert found.ask([], ()) == pytest.approx(FLAT.best, abs=0.04)
-    room = SettledRoom(RoomRules(levels=2))
+    room = SettledRoom(RoomRules(levers=2))
     search = Search(values=3, refinements=1, terms=2, judged=8)
     oracle = find(room, search, seed=0)
     assert contexts(room, 0) == [(("live lever", lever),) for lever in (1.0, 2.0)]
