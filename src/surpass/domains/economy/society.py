@@ -225,7 +225,7 @@ def room_rates(rules: RoomRules, high: float) -> tuple[Rate, ...]:
     return tuple(Rate(name, 0.0, high) for name in (*levers, "door", "start"))
 
 
-def room_context(rules: RoomRules, seed: int) -> tuple[tuple[str, float], ...]:
+def room_context(rules: RoomRules, seed: int) -> Context:
     """Return the context of Escape Room: which lever is live, from 1."""
     return (("live lever", float(live_levers(rules, [seed])[0] + 1)),)
 
