@@ -57,6 +57,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.chess.pack:PackOptions",
         "surpass.domains.chess.pack:main",
     ),
+    "economy policymaker": Command(
+        "economy policymaker --out FILE",
+        "train the in-context policymaker on weaker ones' histories",
+        "surpass.domains.economy.principals.in_context.pretraining:PolicymakerOptions",
+        "surpass.domains.economy.principals.in_context.pretraining:pretrain_command",
+    ),
     "economy pretrain": Command(
         "economy pretrain --out FILE",
         "train what learning agents see the commons with",

@@ -16,10 +16,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from surpass.domains.economy.society import NUMBER, Rate, checked, read
+from surpass.domains.economy.society import NUMBER, Context, Rate, checked, read
 from surpass.errors import DataError
-
-Context = tuple[tuple[str, float], ...]
 
 PLAIN = (1e-4, 1e7)  # sizes that are written without an exponent
 ITEM = re.compile(r"\[([^\[\]\n]*[^\[\]\s]) ([^\[\] \n]+)\] ")

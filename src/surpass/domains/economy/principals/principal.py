@@ -27,6 +27,10 @@ Rates = tuple[float, ...]
 PRINCIPALS: dict[str, str] = {  # each `function(society, *, seed, ...) -> Principal`
     "fixed": "surpass.domains.economy.principals.simple:fixed",
     "random": "surpass.domains.economy.principals.simple:uniform",
+    "climb": "surpass.domains.economy.principals.weak:climb",
+    "coordinate": "surpass.domains.economy.principals.weak:coordinate",
+    "evolve": "surpass.domains.economy.principals.weak:evolve",
+    "stride": "surpass.domains.economy.principals.weak:stride",
     "oracle": "surpass.domains.economy.principals.oracle:oracle",
     "epsilon_greedy": "surpass.domains.economy.principals.bandits:epsilon_greedy",
     "ucb": "surpass.domains.economy.principals.bandits:ucb",
