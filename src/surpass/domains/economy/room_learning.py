@@ -26,7 +26,7 @@ from surpass.domains.economy import chance
 from surpass.domains.economy.accounting import account, pay_by_state
 from surpass.domains.economy.escape_room import RoomRules, live_levers
 from surpass.domains.economy.room_agents import HIDDEN, fresh
-from surpass.domains.economy.society import Metrics, Rate, checked, metrics_of, room_context, room_rates
+from surpass.domains.economy.society import Context, Metrics, Rate, checked, metrics_of, room_context, room_rates
 from surpass.errors import ConfigError
 from surpass.rollouts.seeds import derive_seed
 
@@ -84,7 +84,7 @@ class LearningRoom:
         """How many steps of a game one term plays."""
         return (self.episodes + self.watched) * self.rules.length
 
-    def context(self, seed: int) -> tuple[tuple[str, float], ...]:
+    def context(self, seed: int) -> Context:
         return room_context(self.rules, seed)
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
