@@ -69,4 +69,10 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.economy.learning:PretrainOptions",
         "surpass.domains.economy.learning:pretrain_command",
     ),
+    "economy sweep": Command(
+        "economy sweep --society NAME --out FILE",
+        "which fixed policy is best for agents who learn",
+        "surpass.domains.economy.sweep_command:SweepOptions",
+        "surpass.domains.economy.sweep_command:sweep_command",
+    ),
 }
