@@ -24,6 +24,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(surpass.__path_
 EXTRAS = {
     "surpass.integrations.trl": "trl",
     "surpass.domains.economy.kernel": "numba",
+    "surpass.domains.economy.room_kernel": "numba",
     "surpass.domains.economy.parallel": "pettingzoo",
 }  # modules that need a library which an installation may lack
 
