@@ -33,6 +33,30 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.chess.match:MatchOptions",
         "surpass.domains.chess.match:main",
     ),
+    "chess favor": Command(
+        "chess favor GAMES --run DIR",
+        "judge a model's moves by temperature, position by position",
+        "surpass.domains.chess.favor_command:FavorOptions",
+        "surpass.domains.chess.favor_command:main",
+    ),
+    "chess entropy": Command(
+        "chess entropy FILES --caps 1000 1500",
+        "measure how varied the moves of game sets are",
+        "surpass.domains.chess.entropy_command:EntropyOptions",
+        "surpass.domains.chess.entropy_command:main",
+    ),
+    "chess generation": Command(
+        "chess generation --run DIR --out DIR",
+        "a model's games against itself, packed for the next one",
+        "surpass.domains.chess.generation:GenerationOptions",
+        "surpass.domains.chess.generation:main",
+    ),
+    "chess latent": Command(
+        "chess latent GAMES --run DIR",
+        "map the positions that a model sees alike",
+        "surpass.domains.chess.latent:LatentOptions",
+        "surpass.domains.chess.latent:main",
+    ),
     "uci": Command(
         "uci --run DIR",
         "be a UCI engine that plays a trained chess model",

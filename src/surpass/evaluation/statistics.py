@@ -7,6 +7,7 @@ but not one. With fewer than about 10 seeds every such interval is too narrow; s
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,31 @@ def hierarchical(values: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -
     means = np.concatenate([_means(table, min(step, resamples - i), rng) for i in range(0, resamples, step)])
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(table.mean()), float(low), float(high), float((means <= 0).mean()))
+
+
+def clustered(values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Return the mean of values [N] and its interval, resampling whole groups: values of one group are not independent.
+
+    Groups may differ in size; a resample's mean is that of all its values. Raises DataError for no values, unequal
+    lengths, or NaN. With one group there is nothing to resample: the interval is the mean.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or not found.size or len(groups) != len(found) or not np.isfinite(found).all():
+        raise DataError(
+            f"expected finite values [N] and a group for each, found {found.shape} and {len(groups)} groups"
+        )
+    place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    member = np.array([place[group] for group in groups])
+    sums, sizes = np.bincount(member, found), np.bincount(member)
+    rng, number = np.random.default_rng(seed), len(place)
+    step = max(1, _AT_ONCE // number)
+    means = list[NDArray[np.float64]]()
+    for begin in range(0, resamples, step):
+        weights = rng.multinomial(number, np.full(number, 1 / number), size=min(step, resamples - begin))
+        means.append((weights @ sums) / (weights @ sizes))
+    spread = np.concatenate(means)
+    low, high = np.quantile(spread, [0.025, 0.975])
+    return Interval(float(found.mean()), float(low), float(high), float((spread <= 0).mean()))
 
 
 def _means(table: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:

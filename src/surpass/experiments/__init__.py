@@ -6,5 +6,6 @@ EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
     "objectives": "surpass.experiments.objectives",
     "linear_experts": "surpass.experiments.linear_experts",
+    "puzzles": "surpass.experiments.puzzles",
     "preferences": "surpass.experiments.preferences",
 }

@@ -1,7 +1,8 @@
 """A UCI engine that plays the first legal move, until it does what its first argument says.
 
 dies, hangs, illegal, none, endless: at every `go`. dies-once: at the first `go` after which the file of the second
-argument is there. mute: never says uciok. chatty: says much that is no protocol.
+argument is there. mute: never says uciok. chatty: says much that is no protocol. judge, judge-dies, judge-dies-once:
+has the options of a judge and gives every legal move a score, unless it dies.
 """
 
 import sys
@@ -17,6 +18,8 @@ def main() -> None:
     for line in sys.stdin:
         words = line.split()
         if words[0] == "uci" and behaviour != "mute":
+            if behaviour.startswith("judge"):
+                print("\n".join(f"option name {one} type spin min 1 max 500" for one in ("Threads", "Hash", "MultiPV")))
             print("id name Fake\noption name Skill Level type spin default 0 min 0 max 20\nuciok", flush=True)
         elif words[0] == "isready":
             print("readyok", flush=True)
@@ -32,9 +35,9 @@ def main() -> None:
 
 
 def go(behaviour: str, board: chess.Board) -> None:
-    if behaviour == "dies":
+    if behaviour in ("dies", "judge-dies"):
         sys.exit(3)
-    if behaviour == "dies-once" and not Path(sys.argv[2]).exists():
+    if behaviour.endswith("dies-once") and not Path(sys.argv[2]).exists():
         Path(sys.argv[2]).touch()
         sys.exit(3)
     if behaviour == "hangs":
@@ -45,6 +48,9 @@ def go(behaviour: str, board: chess.Board) -> None:
     if behaviour == "chatty":
         print("info score\ninfo score cp\ninfo string score cp x\n\n\xff\ninfo depth 1 score cp 17 lowerbound")
         print("info depth 1 score cp -31 pv e2e4\ninfo depth 2 score mate -2 pv e2e4")
+    if behaviour.startswith("judge"):
+        for number, one in enumerate(sorted(one.uci() for one in board.legal_moves)):
+            print(f"info depth 1 multipv {number + 1} score cp {10 * number} pv {one}")
     move = {"illegal": "a1h8", "none": "(none)"}.get(behaviour) or min(one.uci() for one in board.legal_moves)
     print(f"bestmove {move} ponder e7e5", flush=True)
 

@@ -1,11 +1,13 @@
 """The UCI engine: driven by another library as a process, and line by line in this one, garbage included."""
 
 import math
+import shlex
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import chess
@@ -15,7 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surpass.domains.chess.character_player import CharacterPlayer
+from surpass.domains.chess.match import Match, MatchOptions
 from surpass.domains.chess.model_player import ModelPlayer
+from surpass.domains.chess.players import player
+from surpass.domains.chess.tokens import Moves
 from surpass.domains.chess.uci import Engine, Position, Settings, changed, read_go, read_option, read_position
 from surpass.errors import ModelError
 from tests.domains.chess.tiny import CHARACTERS, MOVES, network, run_folder
@@ -170,6 +175,43 @@ def test_draws_depend_on_seed_game_and_ply_alone(talk: Talk) -> None:
     assert len({move("ucinewgame") for _ in range(12)}) > 3  # games differ
     greedy = {best(talk.tell("setoption name Temperature value 0", "ucinewgame", "go")) for _ in range(4)}
     assert len(greedy) == 1
+
+
+def test_a_model_trained_with_ratings_is_told_one(talk: Talk) -> None:
+    assert not any("UCI_Elo" in line for line in talk.tell("uci"))
+    vocabulary = Moves(strength=True)
+    rated = Talk(ModelPlayer(network(vocabulary.size), vocabulary))
+    rated.engine = Engine(rated._load, rated._say, rated=True)
+    assert "option name UCI_Elo type spin default 1500 min 400 max 3200" in rated.tell("uci")
+
+    def chances(*lines: str) -> list[str]:
+        return [
+            line.split()[-1] for line in rated.tell("setoption name MultiPV value 5", *lines, "go") if " pv " in line
+        ]
+
+    unknown = chances()
+    low = chances("setoption name UCI_LimitStrength value true", "setoption name UCI_Elo value 800")
+    high = chances("setoption name UCI_Elo value 2400")
+    assert len({tuple(one) for one in (unknown, low, high)}) == 3
+    assert chances("setoption name UCI_LimitStrength value false") == unknown
+    assert chances("setoption name UCI_LimitStrength value true", "setoption name UCI_Elo value 800") == low
+    assert chances("setoption name UCI_Elo value 99999") == low
+    assert rated.loads == 1
+
+
+@pytest.mark.stockfish
+def test_a_match_through_uci_against_stockfish_has_no_illegal_move(tmp_path: Path) -> None:
+    """The engine as a process, untrained, in our own arena; Stockfish under a limit of nodes; paired openings."""
+    engine = shlex.join([*COMMAND, str(run_folder(tmp_path / "run"))])
+    players = (f"ours=engine:{engine},nodes=1,Temperature=100", "sf=engine:stockfish,nodes=20,Threads=1,Skill Level=0")
+    asked = MatchOptions(player=players, games=4, out=tmp_path / "m", max_plies=120, live=4)
+    with ExitStack() as stack:
+        found = Match.open(asked, ["ours", "sf"])
+        found.play([player(spec, stack, deadline=60) for spec in players])
+    assert len(found.record) == 4
+    assert all(one.illegal == (0, 0) and one.result != "*" for one in found.record.values())
+    ours, theirs = sorted(found.standing().lines, key=lambda line: line.name)
+    assert ours.score < theirs.score
 
 
 def test_searchmoves_and_ends(talk: Talk) -> None:

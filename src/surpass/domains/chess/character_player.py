@@ -78,6 +78,10 @@ class CharacterPlayer:
         """Return a player with the same weights that draws its moves otherwise, with a memory of its own."""
         return type(self)(self.network, self.vocabulary, choice, strengths=self.strengths)
 
+    def with_strengths(self, strengths: tuple[int | None, int | None]) -> Self:
+        """Return a player that is told White's and Black's ratings, with a memory of its own."""
+        return type(self)(self.network, self.vocabulary, self.choice, strengths=strengths)
+
     def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
         """Return `n` drawn moves for each observation, in UCI where they are legal.
 
@@ -90,16 +94,22 @@ class CharacterPlayer:
             words = list[_Word]()
             for row, (one, seed) in enumerate(zip(observations, seeds, strict=True)):
                 place = places[one.text]
-                text = f"{self._head}{place.text}{prompt(place.board.ply(), first=place.first)}"
                 names = {place.board.san(move).rstrip("+#"): uci for uci, move in legal(place.board).items()}
-                tokens = window(tuple(self.vocabulary.tokens(text)), self.context - LONGEST, len(self._head))
-                words.append(_Word(row, tokens, names, derive_seed(seed, "draw", number)))
+                words.append(_Word(row, self._prompt(place), names, derive_seed(seed, "draw", number)))
             self._write(words, [one.seat for one in observations])
             for word, one in zip(words, observations, strict=True):
                 resigned = word.text == LOST[one.seat]
                 action = RESIGN if resigned else word.names.get(word.text, word.text)
                 rows[word.row].append(Proposal(action, word.logp))
         return rows
+
+    def prompts(self, observations: Sequence[Observation]) -> list[Tokens]:
+        """Return what the network reads of each observation, cut to its context."""
+        return [self._prompt(self._place(one.text)) for one in observations]
+
+    def _prompt(self, place: _Place) -> Tokens:
+        text = f"{self._head}{place.text}{prompt(place.board.ply(), first=place.first)}"
+        return window(tuple(self.vocabulary.tokens(text)), self.context - LONGEST, len(self._head))
 
     def _write(self, words: Sequence[_Word], seats: Sequence[int]) -> None:
         """Draw the letters of all words, one for each at a time."""

@@ -12,9 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from surpass.domains.chess.pgn import RESULTS
 from surpass.errors import ConfigError
 
 _LIMITS = {"ultrabullet": 30, "bullet": 180, "blitz": 480, "rapid": 1500}  # seconds + 40 x increment, below
+_ABNORMAL = {  # the tag Termination: of PGN, Lichess, our arena, and other tables
+    *("rules infraction", "abandoned", "adjudication", "unterminated", "emergency", "death"),
+    *("time forfeit", "outoftime", "out of time", "timeout"),
+}
 SPEEDS = (*_LIMITS, "classical", "correspondence")
 
 
@@ -27,11 +32,15 @@ class Filter:
     speeds: tuple[str, ...] = ()  # ultrabullet, bullet, blitz, rapid, classical, correspondence; empty: any
     min_plies: int = 1  # half-moves
     initial: bool = False  # leave out games that begin from another than the initial position
+    results: tuple[str, ...] = ()  # 1-0, 0-1, 1/2-1/2, *; empty: any
+    normal: bool = False  # leave out games that ended on time, by a forfeit, by adjudication or not at all
     duplicates: bool = True  # leave out a game recorded twice: moves, result, ratings and players all equal
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.speeds) - set(SPEEDS)):
             raise ConfigError(f"expected speeds among {', '.join(SPEEDS)}, found {unknown[0]!r}")
+        if unknown := sorted(set(self.results) - set(RESULTS)):
+            raise ConfigError(f"expected results among {', '.join(sorted(RESULTS))}, found {unknown[0]!r}")
         if None not in (self.min_rating, self.max_rating) and (self.min_rating or 0) > (self.max_rating or 0):
             raise ConfigError(f"no rating is at least {self.min_rating} and at most {self.max_rating}")
 
@@ -50,6 +59,8 @@ class Filter:
                 return f"a rating above {self.max_rating}"
             if self.min_rating is not None and min(known) < self.min_rating:
                 return f"a rating below {self.min_rating}"
+        if self.normal and (end := tags.get("Termination", "").casefold()) in _ABNORMAL:
+            return f"ended by {end}"
         if self.speeds:
             found = speed(tags.get("TimeControl", ""))
             if found not in self.speeds:

@@ -142,6 +142,9 @@ def _judged(record: Record, keep: Filter, report: Report, seen: set[int]) -> Gam
     if len(game.moves) < keep.min_plies:
         report.dropped[f"under {keep.min_plies} half-moves"] += 1
         return None
+    if keep.results and game.result not in keep.results:
+        report.dropped[f"result {game.result}"] += 1
+        return None
     if keep.initial and game.fen:
         report.dropped["from another position"] += 1
         return None

@@ -57,6 +57,17 @@ def draw(logp: Tensor, numbers: Tensor, choice: Choice) -> Tensor:
     """Return the index [B] that each number in [0, 1) draws from log-probabilities [B, V]; -inf is never drawn."""
     if choice.temperature == 0:
         return logp.argmax(-1)
+    mass = masses(logp, choice)
+    heap = mass.cumsum(-1)
+    index = torch.searchsorted(heap, numbers.double()[:, None] * heap[:, -1:], right=True)
+    last = torch.where(mass > 0, torch.arange(mass.shape[-1], device=mass.device), 0).amax(-1, keepdim=True)
+    return torch.minimum(index, last)[:, 0]  # a number that rounds up to the whole mass
+
+
+def masses(logp: Tensor, choice: Choice) -> Tensor:
+    """Return what log-probabilities [B, V] are drawn in proportion to; float64, their sums are at most 1."""
+    if choice.temperature == 0:
+        return torch.nn.functional.one_hot(logp.argmax(-1), logp.shape[-1]).double()
     # The greatest becomes 0, so that no temperature overflows.
     mass = ((logp.double() - logp.max(-1, keepdim=True).values) / choice.temperature).softmax(-1)
     if choice.top_p < 1:
@@ -65,10 +76,7 @@ def draw(logp: Tensor, numbers: Tensor, choice: Choice) -> Tensor:
         surprise = -mass.log()
         entropy = torch.where(mass > 0, mass * surprise, 0.0).sum(-1, keepdim=True)
         mass = _nearest(mass, (surprise - entropy).abs(), choice.typical)
-    heap = mass.cumsum(-1)
-    index = torch.searchsorted(heap, numbers.double()[:, None] * heap[:, -1:], right=True)
-    last = torch.where(mass > 0, torch.arange(mass.shape[-1], device=mass.device), 0).amax(-1, keepdim=True)
-    return torch.minimum(index, last)[:, 0]  # a number that rounds up to the whole mass
+    return mass
 
 
 def _nearest(mass: Tensor, distance: Tensor, share: float) -> Tensor:
@@ -102,6 +110,10 @@ class ModelPlayer:
         """Return a player with the same weights that draws its moves otherwise, with a memory of its own."""
         return type(self)(self.network, self.vocabulary, choice, strengths=self.strengths, cached=self.cached)
 
+    def with_strengths(self, strengths: tuple[int | None, int | None]) -> Self:
+        """Return a player that is told White's and Black's ratings, with a memory of its own."""
+        return type(self)(self.network, self.vocabulary, self.choice, strengths=strengths, cached=self.cached)
+
     def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:
         """Return `n` drawn moves for each observation; a token that is no move is proposed as it is spelt.
 
@@ -120,6 +132,28 @@ class ModelPlayer:
             [Proposal(_said(moves[row][chosen[row]], one.seat), values[row]) for chosen, values in columns]
             for row, one in enumerate(observations)
         ]
+
+    def chances(self, observations: Sequence[Observation], choices: Sequence[Choice]) -> list[list[dict[str, float]]]:
+        """Return the probability of each legal move under each choice, by observation, then by choice.
+
+        One draw is meant: what is missing to 1 goes to what is no legal move. Needs the legal moves of observations.
+        """
+        if not observations:
+            return []
+        logits = self._logits(observations)
+        rows: list[list[dict[str, float]]] = [[] for _ in observations]
+        for choice in choices:
+            logp, moves = self._distributions(observations, logits, legal_only=choice.legal_only)
+            mass = masses(logp, choice)
+            shares = (mass / mass.sum(-1, keepdim=True)).tolist()
+            for row, (one, share) in enumerate(zip(observations, shares, strict=True)):
+                place = {move: at for at, move in enumerate(moves[row])} if choice.legal_only else self.vocabulary.place
+                rows[row].append({move: share[place[move]] for move in one.legal or () if share[place[move]] > 0})
+        return rows
+
+    def prompts(self, observations: Sequence[Observation]) -> list[Tokens]:
+        """Return what the network reads of each observation, cut to its context."""
+        return [window(self._prompt(one.text), self.context, len(self._head)) for one in observations]
 
     def score(self, observations: Sequence[Observation]) -> list[Scored]:
         """Return the policy over the legal moves of each observation, and what each seat may expect of the result.
@@ -162,7 +196,7 @@ class ModelPlayer:
     @torch.inference_mode()
     def _logits(self, observations: Sequence[Observation]) -> Tensor:
         """Return the logits [B, V] of the next token, float32 on the CPU."""
-        prompts = [window(self._prompt(one.text), self.context, len(self._head)) for one in observations]
+        prompts = self.prompts(observations)
         size = self.vocabulary.size  # a network may have more outputs, to fill a block
         if self.cached:
             memory_of = [self._remembers(prompt, one.seat) for prompt, one in zip(prompts, observations, strict=True)]

@@ -69,7 +69,7 @@ def _pgn(path: Path) -> Iterator[Record]:
     """A game is given out once the next one begins, so that the last one is known as such."""
     waiting: Record | None = None
     try:
-        for number, (tags, text) in enumerate(scan(_lines(path)), 1):
+        for number, (tags, text) in enumerate(scan(lines(path)), 1):
             if waiting is not None:
                 yield waiting
             waiting = Record(f"{path.name}:{number}", text, tags)
@@ -83,7 +83,7 @@ def _pgn(path: Path) -> Iterator[Record]:
 
 
 def _csv(path: Path, needs_ratings: bool) -> Iterator[Record]:
-    reader = csv.reader((f"{line}\n" for line in _lines(path)), strict=True)
+    reader = csv.reader((f"{line}\n" for line in lines(path)), strict=True)
     try:
         header = next(reader, [])
         columns = _columns(path, header, needs_ratings)
@@ -149,7 +149,7 @@ def _row(source: str, cells: dict[str, str], header: list[str]) -> Record:
     return Record(source, text, tags)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file, decompressed where it ends in .zst, without their ends."""
     rest = b""
     for block in _blocks(path):

@@ -47,6 +47,16 @@ def find(run: Path) -> Path:
     return run if run in found else found[0]
 
 
+def spoken(folder: Path) -> Moves | Characters:
+    """Return the vocabulary of a model's folder, without its weights. Raises ModelError where it is described badly."""
+    try:
+        described = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        vocabulary: Moves | Characters = VOCABULARIES[described.pop("vocabulary")](**described)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / SIDECAR} does not describe a vocabulary of chess: {error!r}") from error
+    return vocabulary
+
+
 def load(run: Path, *, device: str = "cpu") -> tuple[PreTrainedModel, Moves | Characters]:
     """Return the model of a run and its vocabulary. Raises ModelError where weights and description are damaged."""
     import torch
@@ -56,11 +66,7 @@ def load(run: Path, *, device: str = "cpu") -> tuple[PreTrainedModel, Moves | Ch
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one for each model of a match would drown its table
     folder = find(run)
-    try:
-        described = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-        vocabulary: Moves | Characters = VOCABULARIES[described.pop("vocabulary")](**described)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder / SIDECAR} does not describe a vocabulary of chess: {error!r}") from error
+    vocabulary = spoken(folder)
     try:
         config = AutoConfig.from_pretrained(str(folder))
         loaded = AutoModelForCausalLM.from_pretrained(

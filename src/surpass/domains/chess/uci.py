@@ -13,6 +13,9 @@ The best moves are shown with the probability that the model gives them and, for
 result it would write behind the move, were the game to end there. Nothing has calibrated it; `cp` puts it on Elo's
 curve, where 100 stands for 64 %.
 
+A model that was trained with ratings (`surpass chess pack --strength`) also has `UCI_LimitStrength` and `UCI_Elo`: it
+is told that both players have that rating. Without, it is told that ratings are unknown.
+
 A move is always legal. With `LegalOnly` it is drawn among the legal moves; without, up to five raw draws are made, and
 where all are illegal one legal draw, which an `info string` says.
 
@@ -83,6 +86,8 @@ class Settings:
     seed: int = 0
     multi_pv: int = 1
     overhead: int = 50  # milliseconds kept back from a clock
+    limited: bool = False  # tell the model a rating
+    elo: int = 1500  # that it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,10 @@ OPTIONS: dict[str, Spin | Check | None] = {  # None: declared because programs s
     "Threads": None,
     "Move Overhead": Spin("overhead", 0, 10_000),
     "Ponder": None,
+    "UCI_LimitStrength": Check("limited"),
+    "UCI_Elo": Spin("elo", 400, 3200),
 }
+RATED = {"UCI_LimitStrength", "UCI_Elo"}  # of models that were trained with ratings alone
 DECLARED = {
     "Hash": "spin default 1 min 1 max 1048576",
     "Threads": "spin default 1 min 1 max 1024",
@@ -256,11 +264,13 @@ class Answer:
 class Engine:
     """The engine's side of a conversation in UCI: `hear` takes a line, `say` gives one, from any thread.
 
-    `load` reads the model; it is called once.
+    `load` reads the model; it is called once. `rated` says that it was trained with ratings.
     """
 
-    def __init__(self, load: Callable[[], ModelPlayer | CharacterPlayer], say: Callable[[str], None]) -> None:
-        self._load, self._say = load, say
+    def __init__(
+        self, load: Callable[[], ModelPlayer | CharacterPlayer], say: Callable[[str], None], *, rated: bool = False
+    ) -> None:
+        self._load, self._say, self._rated = load, say, rated
         self.settings, self.position = Settings(), Position()
         self._game = 0  # counted by ucinewgame: equal positions of other games are drawn anew
         self._player: ModelPlayer | CharacterPlayer | None = None
@@ -309,6 +319,8 @@ class Engine:
         self._say("id author the authors of Surpass")
         start = asdict(Settings())
         for name, option in OPTIONS.items():
+            if name in RATED and not self._rated:
+                continue
             match option:
                 case Spin(place, low, high):
                     kind = f"spin default {start[place]} min {low} max {high}"
@@ -367,6 +379,9 @@ class Engine:
 
         if self._player is None:
             self._player = self._load()
+        told = (settings.elo, settings.elo) if self._rated and settings.limited else (None, None)
+        if self._player.strengths != told:
+            self._player = self._player.with_strengths(told)
         player, moves = self._player, seen.legal or ()
         if seen.text.startswith("[FEN"):
             self._say(
@@ -411,9 +426,9 @@ def shown(player: ModelPlayer, seen: Observation, move: str, lines: int) -> Iter
 
 def main(options: UciOptions) -> int:
     """Speak UCI until `quit` or the end of the input; return 0."""
-    from surpass.domains.chess.saved import find
+    from surpass.domains.chess.saved import find, spoken
 
-    find(options.run)  # a wrong folder is said at once, without reading weights
+    rated = spoken(find(options.run)).strength  # a wrong folder is said at once, without reading weights
     logging.disable(logging.CRITICAL)
     lock = threading.Lock()
 
@@ -422,7 +437,7 @@ def main(options: UciOptions) -> int:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
-    engine = Engine(lambda: _load(options), say)
+    engine = Engine(lambda: _load(options), say, rated=rated)
     try:
         for line in sys.stdin:
             if not engine.hear(line):

@@ -1,0 +1,137 @@
+"""The favor of policies as a page: the table, how favor is distributed, and the positions that gain most, on boards.
+
+One self-contained file without script. Every text from outside is escaped. Boards are drawn by python-chess, the side
+to move at the bottom: green arrows are the policy's likeliest moves, red ones the reference's, paler where rarer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+import chess
+import chess.svg
+from rich.table import Table
+
+from surpass.domains.chess.favor import Measured, Moves, Row
+from surpass.evaluation.statistics import Interval
+from surpass.web.histogram import histogram
+
+ARROWS = 3  # moves of each policy drawn on a board, at most
+GREEN, RED = "#1f7a4d", "#b3402e"
+_STYLE = """
+.boards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 28px; }
+.boards figcaption { margin: 6px 0 0; font-weight: 400; line-height: 1.45; } .boards svg { max-width: 340px; }
+.up { color: #1f7a4d; } .down { color: #b3402e; }
+"""
+
+
+def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: str, boards: int = 12) -> Path:
+    """Write the page of an analysis and return its path."""
+    style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
+    others = [row.name for row in found if row.name != reference]
+    spreads = [histogram(f"favor of {name}, points", 100 * measured.favor(name, reference)) for name in others]
+    parts = [
+        f"<h1>Favor over {escape(reference)}</h1>",
+        f'<p class="lead">{len(measured.visits):,} positions of '
+        f"{len({visit.game for visit in measured.visits}):,} games.</p>",
+        f"<h2>Expected scores</h2>{table(found)}",
+        f'<h2>How favor is distributed</h2><div class="panels">{"".join(spreads)}</div>',
+    ]
+    for name in others[:1]:
+        parts.append(f"<h2>Where {escape(name)} gains most</h2>{gallery(measured, name, reference, boards)}")
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>favor - surpass</title>'
+        f"<style>{style}{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the rows of an analysis as a table, in points of a hundred."""
+    heads = (
+        "policy",
+        "expected score",
+        "favor",
+        "of it legality",
+        "of it choice",
+        "legal",
+        "in the engine's top 1 / 3 / 5",
+    )
+    heads = (*heads, "skewness", "half of the gain in")
+    lines = []
+    for row in found:
+        tops = " / ".join(f"{100 * top:.1f}" for top in row.tops)
+        cells = (
+            *map(shown, (row.expected, row.favor, row.legality, row.choice)),
+            *(f"{100 * row.legal:.1f} %", tops, f"{row.skewness:.1f}", f"{100 * row.half:.1f} % of positions"),
+        )
+        lines.append(f"<tr><td>{escape(row.name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def rich_table(found: Sequence[Row], caption: str) -> Table:
+    """Return the same table for a terminal."""
+    table = Table(title="Points of a hundred, 95 % intervals over games", caption=caption)
+    for column in ("policy", "expected score", "favor", "of it legality", "of it choice", "legal", "top 1 / 3 / 5"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for row in found:
+        tops = " / ".join(f"{100 * top:.1f}" for top in row.tops)
+        intervals = map(shown, (row.expected, row.favor, row.legality, row.choice))
+        table.add_row(row.name, *intervals, f"{100 * row.legal:.1f}", tops)
+    return table
+
+
+def shown(interval: Interval) -> str:
+    """Return a mean and its 95 % interval, in points of a hundred."""
+    return f"{100 * interval.mean:.2f} ({100 * interval.low:.2f} to {100 * interval.high:.2f})"
+
+
+def gallery(measured: Measured, name: str, reference: str, count: int) -> str:
+    """Return the positions of largest favor as boards with captions."""
+    figures = []
+    for index in measured.largest(name, reference, count):
+        row, scores = measured.chances[index], measured.scores[index]
+        own, other = row[measured.at(name)], row[measured.at(reference)]
+        gain = measured.favor(name, reference)[index]
+        caption = (
+            f"favor {100 * gain:+.1f}<br>"
+            f'<span class="up">{escape(name)}:</span> {_said(measured.visits[index].fen, own, scores)}<br>'
+            f'<span class="down">{escape(reference)}:</span> {_said(measured.visits[index].fen, other, scores)}'
+        )
+        figures.append(
+            f"<figure>{drawn(measured.visits[index].fen, own, other)}<figcaption>{caption}</figcaption></figure>"
+        )
+    return f'<div class="boards">{"".join(figures)}</div>'
+
+
+def drawn(fen: str, own: Moves, other: Moves) -> str:
+    """Return a board as SVG with the likeliest moves of two policies."""
+    board = chess.Board(fen)
+    arrows = []
+    for moves, colour in ((other, RED), (own, GREEN)):
+        for uci in likeliest(moves):
+            move, strength = chess.Move.from_uci(uci), round(55 + 200 * min(1.0, moves[uci]))
+            arrows.append(chess.svg.Arrow(move.from_square, move.to_square, color=f"{colour}{strength:02x}"))
+    return str(chess.svg.board(board, orientation=board.turn, arrows=arrows, size=340, coordinates=True))
+
+
+def likeliest(moves: Moves) -> list[str]:
+    """Return a policy's likeliest moves, those it plays at least one time in twenty."""
+    return sorted((move for move, p in moves.items() if p >= 0.05), key=lambda move: -moves[move])[:ARROWS]
+
+
+def _said(fen: str, moves: Moves, scores: Moves) -> str:
+    board = chess.Board(fen)
+    words = [
+        f"{board.san(chess.Move.from_uci(move))} {moves[move]:.0%} (scores {scores[move]:.2f})"
+        for move in likeliest(moves)
+    ]
+    if (illegal := 1 - sum(moves.values())) >= 0.005:
+        words.append(f"illegal {illegal:.0%}")
+    return escape(", ".join(words)) or "no move it plays often"
