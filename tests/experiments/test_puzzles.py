@@ -70,7 +70,7 @@ def test_what_is_wrong_is_one_message(
         (["--path", str(path)], "to solve them"),
         (["--path", str(path), "--players", "random"], "holds no puzzle"),
         (["--path", str(tmp_path / "no.csv"), "--players", "random"], "cannot read"),
-        (["--path", str(path), "--players", "somebody"], "expected a player"),
+        (["--path", finished[1][5], "--players", "somebody"], "expected a player"),
         (["--puzzles", "0"], "1 or more"),
     ):
         assert command_line(["run", "puzzles", *words, "--out", str(tmp_path / "run")]) == 2

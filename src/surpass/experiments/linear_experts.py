@@ -71,9 +71,12 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     else:
         run = Run.open(resume)
     rows = [_part(config, run.path, noise, seed) for noise in config.noises for seed in config.seeds]
-    summary = {"arms": {f"noise {noise:g}": _arm(config, rows, noise) for noise in config.noises}}
+    arms = {f"noise {noise:g}": _arm(config, rows, noise) for noise in config.noises}
+    title, x, lines = "accuracy above the best expert's", "log10 temperature", curves(config, rows)
+    summary = {"arms": arms, "figures": {title: {"x": x, "lines": lines}}}
+    run.metrics_path.touch()  # a record without rows: nothing was learned step by step
     run.write_summary(summary)
-    (run.path / "figure.svg").write_text(figure(config, rows), encoding="utf-8")
+    (run.path / "figure.svg").write_text(drawing(title, lines, x_label=x), encoding="utf-8")
     Console().print(show(config, summary))
     return run.path
 
@@ -181,11 +184,11 @@ def show(config: Config, summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def figure(config: Config, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a drawing: the student's accuracy above the best expert's by temperature, a line for each noise."""
+def curves(config: Config, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
+    """Return the student's accuracy above the best expert's by temperature, for each noise and seed."""
     lines: dict[str, dict[str, Points]] = {}
     for row in rows:
         gains = [accuracy - row["best"] for accuracy in row["student"]["powers"]]
         points = [(math.log10(t), gain) for t, gain in zip(config.temperatures, gains, strict=True)]
         lines.setdefault(f"noise {row['noise']:g}", {})[str(row["seed"])] = points
-    return drawing("accuracy above the best expert's", lines, x_label="log10 temperature")
+    return lines

@@ -84,10 +84,13 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         else:
             run = Run.open(resume)
         attempts = _solved(config, run.path, players, puzzles)
-    summary = {"arms": {name: _arm(config, puzzles, some) for name, some in attempts.items()}, "rows": report.as_json()}
+    arms = {name: _arm(config, puzzles, some) for name, some in attempts.items()}
+    lines = curves(arms)
+    summary = {"arms": arms, "rows": report.as_json(), "figures": {"puzzles solved": {"x": "rating", "lines": lines}}}
+    run.metrics_path.touch()  # a record without rows: nothing was learned step by step
     run.write_summary(summary)
-    (run.path / "figure.svg").write_text(figure(summary["arms"]), encoding="utf-8")
-    Console().print(show(summary["arms"], report))
+    (run.path / "figure.svg").write_text(drawing("puzzles solved", lines, x_label="rating"), encoding="utf-8")
+    Console().print(show(arms, report))
     return run.path
 
 
@@ -186,10 +189,10 @@ def _said(rate: Mapping[str, Any]) -> str:
     return f"{100 * rate['solve_rate']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def figure(arms: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a drawing: the solve rate by rating, a line for each player."""
+def curves(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
+    """Return the solve rate by rating, for each player."""
     lines: dict[str, dict[str, Points]] = {}
     for name, arm in arms.items():
         middles = [(sum(map(int, band.split("-"))) / 2, rate["solve_rate"]) for band, rate in arm["bands"].items()]
         lines[name] = {"": [(x, y) for x, y in middles if y is not None]}
-    return drawing("puzzles solved", lines, x_label="rating")
+    return lines

@@ -3,7 +3,7 @@
     favor(x) = sum_y f'(y|x) r(x, y) - sum_y f(y|x) r(x, y)
 
 f' and f give probabilities to moves, r is the expected score behind a move as a strong engine sees it (`judge.py`), and
-an illegal move scores 0. Positions are those that f' visits in games: were r what f itself scores from there on, the
+an illegal move scores 0, and so does a resignation. Positions are those that f' visits in games: were r what f itself scores from there on, the
 favors of a game would sum to what f' gains over f (the performance-difference lemma); an engine's view stands for it.
 
 After Transcendence (arXiv 2406.11741), with two differences. Models give their probabilities exactly, so no moves are
@@ -27,7 +27,7 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from surpass.core import Observation, Policy
+from surpass.core import Observation, Policy, Proposal
 from surpass.domains.chess.games import Game
 from surpass.domains.chess.rules import board_of, legal, place
 from surpass.errors import ConfigError, DataError
@@ -78,17 +78,14 @@ def frequencies(policies: Sequence[Policy], *, draws: int = 100, seed: int = 0) 
     def chances(observations: Sequence[Observation]) -> list[list[Moves]]:
         seeds = [derive_seed(seed, "favor", one.text) for one in observations]
         drawn = [policy.propose(observations, draws, seeds=seeds) for policy in policies]
-        return [
-            [_shares(row[at], observations[at].legal or (), draws) for row in drawn] for at in range(len(observations))
-        ]
+        return [[_shares(row[at], observations[at].legal or ()) for row in drawn] for at in range(len(observations))]
 
     return chances
 
 
-def _shares(proposals: Sequence[Any], moves: Sequence[str], draws: int) -> Moves:
-    counts = Counter(one.action for one in proposals)
-    total = max(draws if len(proposals) > 1 else 1, 1)  # engines give the one move that they always play
-    return {move: counts[move] / total for move in moves if counts[move]}
+def _shares(proposals: Sequence[Proposal], moves: Sequence[str]) -> Moves:
+    counts = Counter(one.action for one in proposals)  # an engine gives the one move that it always plays
+    return {move: counts[move] / len(proposals) for move in moves if counts[move]}
 
 
 @dataclass(frozen=True, eq=False)
