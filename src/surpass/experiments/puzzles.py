@@ -174,11 +174,10 @@ def show(arms: Mapping[str, Mapping[str, Any]], report: Rows) -> Table:
     for name in arms:
         table.add_column(name, justify="right", overflow="fold")
     first = next(iter(arms.values()))
-    lines = {name: (lambda arm, name=name: arm["bands"][name]) for name in first["bands"]}
-    lines |= {name: (lambda arm, name=name: arm["kinds"][name]) for name in first["kinds"]}
-    lines["all"] = lambda arm: arm
-    for name, part in lines.items():
-        table.add_row(name, str(part(first)["problems"]), *(_said(part(arm)) for arm in arms.values()))
+    for part in ("bands", "kinds"):
+        for name, rate in first[part].items():
+            table.add_row(name, str(rate["problems"]), *(_said(arm[part][name]) for arm in arms.values()))
+    table.add_row("all", str(first["problems"]), *map(_said, arms.values()))
     return table
 
 

@@ -98,8 +98,7 @@ def test_the_parts_of_a_favor_add_up(seed: int) -> None:
     found = measure([place], ("a", "b"), chances, by_rank)
     legality, choice = found.parts("a", "b")
     assert legality + choice == pytest.approx(found.favor("a", "b"))
-    back = found.parts("b", "a")
-    assert (back[0], back[1]) == (pytest.approx(-legality), pytest.approx(-choice))
+    assert np.array(found.parts("b", "a")) == pytest.approx(-np.array([legality, choice]))
     if found.legal[0] == found.legal[1]:
         assert legality == 0
     if 0.0 in found.legal:

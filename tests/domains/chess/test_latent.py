@@ -29,7 +29,8 @@ def test_states_lead_to_the_logits_whatever_else_is_read(kind: str) -> None:
     assert states.shape == (len(seen), 32)
     assert hidden(player, seen[-1:]) == pytest.approx(states[-1:], abs=1e-4)
     with torch.inference_mode():
-        logits = model.get_output_embeddings()(torch.tensor(states, dtype=torch.float32))
+        head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        logits = head(torch.tensor(states, dtype=torch.float32))
         for row in (0, len(seen) - 1):
             whole = model(torch.tensor([player.prompts(seen[row : row + 1])[0]])).logits[0, -1]
             assert logits[row].tolist() == pytest.approx(whole.tolist(), abs=1e-3)

@@ -138,7 +138,12 @@ def compare(sets: Mapping[str, Visits], *, least: int = LEAST) -> dict[str, Vari
         fair = {at: rarefied(list(moves.values()), least) / np.log2(choices(at)) for at, moves in positions.items()}
         both = [fair[at] for at in sorted(common)]
         found[name] = Varied(
-            sets[name].games, len(positions), *map(_interval, (plain, list(fair.values()), both)), len(both)
+            games=sets[name].games,
+            positions=len(positions),
+            observed=_interval(plain),
+            rarefied=_interval(list(fair.values())),
+            shared=_interval(both),
+            shared_positions=len(both),
         )
     return found
 

@@ -3,8 +3,9 @@
     favor(x) = sum_y f'(y|x) r(x, y) - sum_y f(y|x) r(x, y)
 
 f' and f give probabilities to moves, r is the expected score behind a move as a strong engine sees it (`judge.py`), and
-an illegal move scores 0, and so does a resignation. Positions are those that f' visits in games: were r what f itself scores from there on, the
-favors of a game would sum to what f' gains over f (the performance-difference lemma); an engine's view stands for it.
+what is no legal move scores 0, a resignation too. Positions are those that f' visits in games: were r what f itself
+scores from there on, the favors of a game would sum to what f' gains over f (the performance-difference lemma); an
+engine's view stands for it.
 
 After Transcendence (arXiv 2406.11741), with two differences. Models give their probabilities exactly, so no moves are
 drawn; and a policy can gain by playing fewer illegal moves or better legal ones, so each favor is split into the two,
@@ -209,9 +210,19 @@ def rows(measured: Measured, reference: str, *, seed: int = 0) -> list[Row]:
     for name, expected, legal_mass in zip(measured.names, measured.expected, measured.legal, strict=True):
         favor, at = measured.favor(name, reference), measured.at(name)
         legality, choice = measured.parts(name, reference)
-        intervals = (clustered(values, groups, seed=seed) for values in (expected, favor, legality, choice))
-        tops = tuple(float(measured.top(k)[at].mean()) for k in TOPS)
-        found.append(Row(name, *intervals, float(legal_mass.mean()), tops, skewness(favor), half(favor)))
+        found.append(
+            Row(
+                name,
+                expected=clustered(expected, groups, seed=seed),
+                favor=clustered(favor, groups, seed=seed),
+                legality=clustered(legality, groups, seed=seed),
+                choice=clustered(choice, groups, seed=seed),
+                legal=float(legal_mass.mean()),
+                tops=tuple(float(measured.top(k)[at].mean()) for k in TOPS),
+                skewness=skewness(favor),
+                half=half(favor),
+            )
+        )
     return found
 
 
