@@ -115,4 +115,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads((tmp_path / "e.json").read_text())["g.pgn"]["games"] == 60
     assert "Normalised entropy" in capsys.readouterr().out
     for wrong in (["--caps", "1200", "1000"], ["--least", "0"]):
-        assert command_line([*words, *wrong]) == 2
+        with pytest.raises(SystemExit) as stopped:
+            command_line([*words, *wrong])
+        assert stopped.value.code == 2

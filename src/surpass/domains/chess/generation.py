@@ -55,6 +55,12 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if self.games < 2 or self.games % 2 or self.opening_plies < 0 or self.temperature < 0:
             raise ConfigError("expected an even number of games, --opening-plies and --temperature of 0 or more")
+        _ = self.keep  # says what is wrong with it before anything is played
+
+    @property
+    def keep(self) -> Filter:
+        """Return which games are packed."""
+        return Filter(initial=True, results=self.results, normal=True)
 
 
 def main(options: GenerationOptions) -> int:
@@ -96,14 +102,13 @@ def generate(options: GenerationOptions) -> tuple[Pack, Report]:
         players = [player(spec, stack) for spec in wanted.player]
         Match.open(wanted, [one.name for one in players]).play(players)
     _, vocabulary = load(options.run)
-    keep = Filter(initial=True, results=options.results, normal=True)
-    return write_pack([options.out / "match" / "games.pgn"], options.out / "pack", vocabulary, keep=keep)
+    return write_pack([options.out / "match" / "games.pgn"], options.out / "pack", vocabulary, keep=options.keep)
 
 
 def openings(options: GenerationOptions) -> list[tuple[str, ...]]:
     """Return different openings that the model draws at temperature 1, one for every two games if it has so many.
 
-    Raises DataError for a model that has fewer than two.
+    Raises DataError for a model that always begins alike.
     """
     if options.opening_plies == 0:
         return [()]
@@ -118,7 +123,7 @@ def openings(options: GenerationOptions) -> list[tuple[str, ...]]:
             if len(found) < wanted:
                 found[moves] = None
         idle = 0 if len(found) > before else idle + 1
-    if len(found) < 2:
+    if len(found) < min(2, wanted):
         raise DataError(f"the model in {options.run} knows {len(found)} openings: it would play one game over and over")
     return list(found)
 
