@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -41,6 +42,7 @@ PANELS = (
 AT_MOST = 10  # panels
 TRAINING = (("train",), ("automation",))  # folders whose problems were learned from, see `experiments/`
 POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
+SHOWN = {"arms", "machine", "figures", "pictures"}  # keys of summary.json with sections of their own
 INDEX = {"arm", "seed", "step", "epoch", "seconds", "time"}  # of a row of metrics: not drawn
 COLUMNS = {  # of the table: key of summary.json -> heading
     "solved": "solved",
@@ -68,19 +70,20 @@ def write(run: Path) -> Path:
         _heading(run, config, summary),
         _section("Results", _table(summary.get("arms", {}), arms)),
         _section("Samples that solve", _pass_at_k(summary.get("arms", {}), arms)),
-        _section("Learning curves", _curves(rows, arms)),
+        _section("Curves", _figures(summary.get("figures", []), arms)),
+        _section("Pictures", _pictures(run, summary.get("pictures", {}))),
+        _section("Learning curves", "" if "figures" in summary else _curves(rows, arms)),
         _section("Solved, with proofs", _solved(_successes(run))),
         _section("One search", _search(run)),
-        _section(
-            "More figures", _facts({key: value for key, value in summary.items() if key not in {"arms", "machine"}})
-        ),
+        _section("More figures", _facts({key: value for key, value in summary.items() if key not in SHOWN})),
         _section("Configuration", _facts(config)),
         _section("Machine", _facts(summary.get("machine", {}))),
     ]
     style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(run.resolve().name)} - surpass</title><style>{style}</style></head>"
         f"<body>{''.join(sections)}</body></html>\n"
@@ -138,8 +141,8 @@ def _table(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) ->
         return ""
     filled = dict.fromkeys(key for row in arms.values() for key, value in row.items() if value is not None)
     columns = {key: title for key, title in COLUMNS.items() if key in filled}
-    numbers = (key for key in filled if any(_is_number(row.get(key)) for row in arms.values()))
-    columns |= {key: escape(key.replace("_", " ")) for key in numbers if key not in COLUMNS}
+    drawn = (key for key in filled if any(_is_number(row.get(key)) or _estimate(row.get(key)) for row in arms.values()))
+    columns |= {key: escape(key.replace("_", " ")) for key in drawn if key not in COLUMNS}
     rates = [row["solve_rate"] for row in arms.values() if _is_number(row.get("solve_rate"))]
     tops = [(_pair(row.get("ci95")) or (0.0, 0.0))[1] for row in arms.values()]
     scale = max([*rates, *tops, 1e-9])
@@ -147,11 +150,11 @@ def _table(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) ->
     for arm, row in arms.items():
         best = ' class="best"' if rates and row.get("solve_rate") == max(rates) else ""
         cells = "".join(f"<td{best if key == 'solve_rate' else ''}>{_cell(key, row.get(key))}</td>" for key in columns)
-        drawn = _bar(row.get("solve_rate"), _pair(row.get("ci95")), scale, colours[arm])
-        lines.append(f"<tr><td>{escape(arm)}</td>{cells}<td>{drawn}</td></tr>")
+        bar = _bar(row.get("solve_rate"), _pair(row.get("ci95")), scale, colours[arm])
+        lines.append(f"<tr><td>{escape(arm)}</td>{cells}<td>{bar}</td></tr>")
     head = "".join(f"<th>{title}</th>" for title in ("arm", *columns.values()))
     note = f'<p class="soft">The bars reach from 0 to {_percent(scale)}: the solve rate and its 95 % interval.</p>'
-    return f'<div class="wide"><table><tr>{head}<th></th></tr>{"".join(lines)}</table></div>{note}'
+    return f'<div class="wide"><table><tr>{head}<th></th></tr>{"".join(lines)}</table></div>{note if rates else ""}'
 
 
 def _cell(key: str, value: Any) -> str:
@@ -169,6 +172,9 @@ def _cell(key: str, value: Any) -> str:
             return "<br>".join(f"@{escape(str(k))}: {_percent(v) if _is_number(v) else '–'}" for k, v in ends)
         case "seeds" if isinstance(value, list):
             return str(len(value))
+    if estimate := _estimate(value):
+        mean, low, high = (f"{one:.3g}" for one in estimate)
+        return f'{mean}<br><span class="soft">{low} to {high}</span>'
     return _number(value)
 
 
@@ -204,6 +210,29 @@ def _curves(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
     shown = {arm: index for arm, index in names.items() if any(arm in lines for lines in series.values())}
     rest = f'<p class="soft">{len(panels) - AT_MOST} more in metrics.jsonl.</p>' if len(panels) > AT_MOST else ""
     return f'{curves.legend(shown)}<div class="panels">{"".join(panels[:AT_MOST])}</div>{rest}'
+
+
+def _figures(figures: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> str:
+    """Return the figures that a summary holds: {"title", "x_label", "lines": {arm: {seed: [[x, y], ...]}}} each."""
+    panels = [curves.panel(one["title"], one["lines"], colours, x_label=one["x_label"]) for one in figures]
+    return f'{curves.legend(colours)}<div class="panels">{"".join(panels)}</div>' if any(panels) else ""
+
+
+def _pictures(run: Path, pictures: Mapping[str, str]) -> str:
+    """Return the GIFs that a summary names, with their captions, inside the page."""
+    shown = []
+    for name, caption in pictures.items():
+        try:
+            data = b64encode((run / name).read_bytes()).decode()
+        except OSError as error:
+            raise DataError(
+                f"{run / name} cannot be read ({error.strerror}); resume the run, which makes it"
+            ) from error
+        label = escape(caption)
+        shown.append(
+            f'<figure><img alt="{label}" src="data:image/gif;base64,{data}"><figcaption>{label}</figcaption></figure>'
+        )
+    return "".join(shown)
 
 
 def _pass_at_k(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) -> str:
@@ -316,6 +345,13 @@ def _pair(value: Any) -> tuple[float, float] | None:
     if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)):
         return float(value[0]), float(value[1])
     return None
+
+
+def _estimate(value: Any) -> tuple[float, float, float] | None:
+    """Return a mean with its interval, where a value is one."""
+    if not isinstance(value, dict) or not all(_is_number(value.get(key)) for key in ("mean", "low", "high")):
+        return None
+    return float(value["mean"]), float(value["low"]), float(value["high"])
 
 
 def _interval(value: Any) -> str:

@@ -7,5 +7,6 @@ EXPERIMENTS: dict[str, str] = {
     "objectives": "surpass.experiments.objectives",
     "linear_experts": "surpass.experiments.linear_experts",
     "puzzles": "surpass.experiments.puzzles",
+    "policymakers": "surpass.experiments.policymakers",
     "preferences": "surpass.experiments.preferences",
 }

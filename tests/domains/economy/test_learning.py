@@ -107,6 +107,9 @@ def test_a_term_is_told_in_numbers_and_repeats() -> None:
     assert told["cost"] == 0
     assert told["apples after 100%"] == terms.apples[-1, -1, 0]
     assert society.step((0, 0, 0), seed=1).welfare >= 0
+    games = Commons(RULES, [game for those in terms.games for game in those])
+    ate = [games.step(actions.reshape(4, 7)).ate for actions in terms.actions]
+    assert np.sum(ate, axis=0).reshape(2, 2, 7).mean((1, 2)) == pytest.approx(terms.welfare[-1]), "seen again"
 
 
 def test_clean_up_is_played_for_incentives() -> None:

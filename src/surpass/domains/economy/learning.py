@@ -45,6 +45,8 @@ class Terms:
     apples: NDArray[np.float64]  # [episodes + 1, steps, S] ripe apples, mean over games
     metrics: tuple[Metrics, ...]  # [S]
     seconds: float
+    actions: NDArray[np.int16]  # [steps, S, games, agents] in the last episode ...
+    games: tuple[tuple[int, ...], ...]  # ... and the seeds of its games [S][games]: enough to see it again
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class LearningCommons:
         welfare, apples = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
         for episode in range(self.episodes + 1):
             own = [derive_seed(seed, "episode", episode) for seed in seeds]
-            commons.reset([derive_seed(one, game) for one in own for game in range(self.games)])
+            games = tuple(tuple(derive_seed(one, game) for game in range(self.games)) for one in own)
+            commons.reset([game for those in games for game in those])
             played = play(commons, self.core, heads, seen, seeds=own, keep=False)
             result = settle(self.rules, played, chosen)
             welfare.append(account(result).welfare.mean(1))
@@ -101,7 +104,8 @@ class LearningCommons:
             if episode < self.episodes:
                 learn(played, _left(result), None, heads, optimiser, self.ppo, seeds=own)
         metrics = tuple(_metrics(result, apples[-1], index) for index in range(len(seeds)))
-        return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began)
+        actions = played.actions.numpy().astype(np.int16).reshape(played.ate.shape)
+        return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began, actions, games)
 
 
 def highest(rules: Rules) -> float:

@@ -1,0 +1,175 @@
+"""Policymakers: at equal budgets, which principal finds good rates soonest, and how good are they?
+
+Every principal governs every society for the same number of terms, once for each seed; terms of equal number meet equal
+chance, whoever governs. `fixed` is no policy and `oracle` the best fixed rates, searched for beforehand; all others
+begin knowing the ranges of the rates. The question, the commands, the numbers and what they do not show:
+`policymakers.md`.
+
+    society: oracle ── fixed, oracle, random, ... each governs all seeds in step ── table, curves, animation
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from surpass import report
+from surpass.domains.economy.learning import LearningCommons
+from surpass.domains.economy.principals.oracle import Oracle, kept
+from surpass.domains.economy.principals.principal import PRINCIPALS, Principal, principal_of
+from surpass.errors import ConfigError
+from surpass.experiments.policymakers_film import film
+from surpass.experiments.policymakers_societies import SOCIETIES, Place
+from surpass.experiments.policymakers_table import show, summarise
+from surpass.experiments.policymakers_terms import Office, Row, govern
+from surpass.experiments.proof_flow_data import machine
+from surpass.experiments.records import run_at
+from surpass.rollouts.seeds import derive_seed
+from surpass.store import Run
+
+NUMERIC = ("random", "epsilon_greedy", "ucb", "thompson", "bayesian", "tpe", "cma_es", "ai_economist")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Let principals govern societies at equal budgets, and compare them."""
+
+    societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup, with a core of its own
+    room_principals: tuple[str, ...] = NUMERIC  # in both rooms, besides fixed and oracle
+    commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions
+    room_terms: int = 60  # of each principal and seed
+    commons_terms: int = 12
+    last: int = 5  # terms at the end whose mean is the final welfare
+    room_episodes: int = 2000  # of learning in a term of room
+    commons_episodes: int = 5  # of learning in a term of a commons
+    commons_length: int = 1000  # steps of its episodes
+    core: Path | None = None  # weights of what agents of a commons see with; by default the package's, of harvest
+    room_values: int = 2  # of each rate in the oracle's grid
+    commons_values: int = 3
+    oracle_refinements: int = 2  # rounds in which the oracle moves one rate at a time
+    oracle_terms: int = 3  # of each policy that it tries
+    oracle_judged: int = 10  # of the best of them, with other seeds
+    film_every: int = 10  # steps between pictures of the animation; 0: no animation
+    threads: int | None = None  # of learning agents in room; by default all cores
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("societies", SOCIETIES),
+            ("room_principals", PRINCIPALS),
+            ("commons_principals", PRINCIPALS),
+        ):
+            wrong = [one for one in getattr(self, name) if one not in known]
+            if wrong:
+                raise ConfigError(f"{name}: expected some of {', '.join(known)}, found {wrong[0]!r}")
+        if not self.seeds or not self.societies or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds, societies: expected different ones, found {self.seeds} and {self.societies}")
+        for name in ("room_terms", "commons_terms", "last"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if self.film_every < 0:
+            raise ConfigError(f"film_every: expected 0 or more steps, found {self.film_every}")
+
+
+PRESETS: Mapping[str, Config] = {
+    "tiny": Config(
+        room_principals=("random", "ucb", "tpe"),
+        commons_principals=("random", "cma_es"),
+        seeds=(0, 1),
+        room_terms=4,
+        commons_terms=3,
+        last=2,
+        room_episodes=5,
+        commons_episodes=1,
+        commons_length=20,
+        commons_values=2,
+        oracle_refinements=0,
+        oracle_terms=1,
+        oracle_judged=2,
+    ),
+    "small": Config(),
+    "full": Config(
+        societies=("settled_room", "room", "harvest"),
+        commons_principals=NUMERIC,
+        seeds=tuple(range(10)),
+        room_terms=1000,
+        commons_terms=300,
+        last=20,
+        room_values=3,
+        commons_values=5,
+        oracle_terms=10,
+        oracle_judged=40,
+    ),
+}
+
+
+def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
+    """Run the experiment, print a table for each society and return its folder; `resume` goes on where it was left.
+
+    Raises ConfigError for numbers that do not fit, DataError for weights or records that cannot be read.
+    """
+    console = Console(stderr=True)
+    if resume is None:
+        settings = {"experiment": "policymakers", **asdict(config)}
+        run = Run.create(out or Path("runs") / f"policymakers-{time.strftime('%Y%m%d-%H%M%S')}", settings)
+    else:
+        run = Run.open(resume)
+    console.print(f"run folder: {run.path}")
+    found = {}
+    for name in config.societies:
+        place = SOCIETIES[name](config)
+        part = run_at(run.path / name, {"society": name, **asdict(config)})
+        found[name] = summary = _society(config, place, part, console)
+        part.write_summary(summary)
+        report.write(part.path)
+        console.print(show(name, summary))
+        console.print(f"report: {part.path / 'report.html'}")
+    run.write_summary({"societies": found, "machine": machine()})
+    return run.path
+
+
+def _society(config: Config, place: Place, run: Run, console: Console) -> dict[str, Any]:
+    """Let all principals govern one society, and return its summary."""
+    began = time.monotonic()
+    with console.status(f"{place.name}: searching for the best fixed rates"):
+        oracle = kept(place.society, place.search, run.path / "oracle.json", seed=0, name=place.name)
+    rows = dict[str, list[Row]]()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        for name in place.principals:
+            task = progress.add_task(f"{place.name}: {name}", total=place.terms)
+            makers = {seed: partial(_principal, place, name, seed, oracle) for seed in config.seeds}
+            office = Office(place.society, place.name, makers, place.terms, place.steps)
+            part = run_at(run.path / "arms" / name, {"society": place.name, "principal": name})
+            rows[name] = govern(office, part, partial(_tell, progress, task))
+    summary = summarise(place, rows, config.seeds, config.last)
+    summary["oracle"] = [asdict(one) for one in oracle.best]
+    if config.film_every and isinstance(place.society, LearningCommons):
+        summary |= _film(config, place.society, oracle, run)
+    return {**summary, "seconds": time.monotonic() - began, "machine": machine()}
+
+
+def _tell(progress: Progress, task: Any, done: int) -> None:
+    progress.update(task, completed=done)
+
+
+def _principal(place: Place, name: str, seed: int, oracle: Oracle) -> Principal:
+    if name == "oracle":
+        return oracle
+    return principal_of(name, place.society, seed=derive_seed("principal", name, seed), **place.options.get(name, {}))
+
+
+def _film(config: Config, society: LearningCommons, oracle: Oracle, run: Run) -> dict[str, Any]:
+    rates = oracle.best[0].rates
+    path = run.path / "before_and_after.gif"
+    free, ruled = film(society, rates, path, seed=derive_seed("film", run.path.name), every=config.film_every)
+    told = ", ".join(f"{rate.name} {value:g}" for rate, value in zip(society.rates, rates, strict=True))
+    caption = f"One episode after learning. Left: no policy, welfare {free:.1f}. Right: {told}, welfare {ruled:.1f}."
+    return {"pictures": {path.name: caption}}

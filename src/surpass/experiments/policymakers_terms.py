@@ -1,0 +1,135 @@
+"""The terms of one principal in one society: all seeds in step, recorded as they come, resumed exactly.
+
+    step t:  ask the principal of each seed, play all their terms in one batch, write one line for each seed
+
+A record is a run folder whose `metrics.jsonl` holds everything that a principal may learn from, exactly. What a
+principal answers depends on its seed and its history alone, so whoever reads the record goes on as if nothing had
+happened; a step that was not written whole is cut off and played again, in the same batch. A term's chance depends on
+the society, the seed and the step, not on the principal: comparisons are paired.
+
+A society that gives no answer, or a principal that names no rates, makes a term UNKNOWN: counted, told with its reason,
+not in any mean, and not in the history. A server that cannot be reached stops the run, which can be resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from surpass.domains.economy.principals.principal import Principal, PrincipalError, Rates
+from surpass.domains.economy.society import (
+    Context,
+    Metrics,
+    Society,
+    SocietyError,
+    Term,
+    checked,
+    terms,
+)
+from surpass.rollouts.seeds import derive_seed
+from surpass.store import Run
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """Who governs what, and for how long."""
+
+    society: Society
+    name: str  # of the society: terms of equal names, seeds and steps meet the same chance
+    principals: Mapping[int, Callable[[], Principal]]  # by seed
+    terms: int
+    steps: int  # environment steps of a term
+
+
+def govern(office: Office, run: Run, tell: Callable[[int], None] = lambda _: None) -> list[Row]:
+    """Play all terms that the record lacks, and return all rows; `tell` how many steps there are.
+
+    Raises ConfigError for rates that a principal must not name, and whatever a server in trouble raises.
+    """
+    seeds = list(office.principals)
+    rows = whole_steps(run, seeds)
+    histories = {seed: [term for row in rows if row["seed"] == seed and (term := term_of(row))] for seed in seeds}
+    done = len(rows) // len(seeds)
+    tell(done)
+    principals = {seed: make() for seed, make in office.principals.items()} if done < office.terms else {}
+    for step in range(done, office.terms):
+        began = time.monotonic()
+        own = {seed: derive_seed("term", office.name, seed, step) for seed in seeds}
+        contexts = {seed: office.society.context(own[seed]) for seed in seeds}
+        asked = {seed: _ask(principals[seed], histories[seed], contexts[seed], office.society) for seed in seeds}
+        told = _play(office.society, asked, own)
+        seconds = (time.monotonic() - began) / len(seeds)
+        fresh = [_row(seed, step, office.steps, seconds, asked[seed], told[seed], contexts[seed]) for seed in seeds]
+        write(run, fresh)
+        rows += fresh
+        for row in fresh:
+            if term := term_of(row):
+                histories[row["seed"]].append(term)
+        tell(step + 1)
+    return rows[: office.terms * len(seeds)]
+
+
+def whole_steps(run: Run, seeds: Sequence[int]) -> list[Row]:
+    """Return the rows of all steps that were written whole, and cut the rest off the record."""
+    rows: list[Row] = list(run.metrics())
+    kept = rows[: len(rows) // len(seeds) * len(seeds)]
+    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in kept)
+    if run.metrics_path.exists() and run.metrics_path.read_text(encoding="ascii") != text:
+        fresh = run.metrics_path.with_suffix(".new")
+        fresh.write_text(text, encoding="ascii")
+        fresh.replace(run.metrics_path)
+    return kept
+
+
+def write(run: Run, rows: Sequence[Row]) -> None:
+    """Append rows in one write."""
+    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+    with run.metrics_path.open("ab") as file:
+        file.write(text.encode("ascii"))
+
+
+def term_of(row: Row) -> Term | None:
+    """Return the term of a row, exactly as the principal saw it; None where it came to nothing."""
+    if "unknown" in row:
+        return None
+    metrics = Metrics(row["welfare"], tuple((name, value) for name, value in row["values"]), row["words"])
+    return Term(tuple(row["rates"]), metrics, tuple((name, value) for name, value in row["context"]))
+
+
+def _row(
+    seed: int, step: int, steps: int, seconds: float, rates: Rates | str, told: Metrics | str, context: Context
+) -> Row:
+    row: Row = {"seed": seed, "step": step + 1, "environment_steps": (step + 1) * steps, "seconds": seconds}
+    row |= {"context": context, "rates": None if isinstance(rates, str) else rates}
+    if isinstance(told, str):
+        return {**row, "unknown": told}
+    return {**row, "welfare": told.welfare, "values": told.values, "words": told.words}
+
+
+def _ask(principal: Principal, history: Sequence[Term], context: Context, society: Society) -> Rates | str:
+    """Return the rates of a principal, or why it named none."""
+    try:
+        return checked(principal.ask(tuple(history), context), society.rates)
+    except PrincipalError as error:
+        return str(error) or "no reason was told"
+
+
+def _play(society: Society, asked: Mapping[int, Rates | str], own: Mapping[int, int]) -> dict[int, Metrics | str]:
+    """Return what the terms came to, or why they came to nothing; one by one where the batch has a term that fails."""
+    told: dict[int, Metrics | str] = {seed: rates for seed, rates in asked.items() if isinstance(rates, str)}
+    ready = {seed: rates for seed, rates in asked.items() if not isinstance(rates, str)}
+    try:
+        found = terms(society, list(ready.values()), [own[seed] for seed in ready]) if ready else ()
+        told |= dict(zip(ready, found, strict=True))
+    except SocietyError:
+        for seed, rates in ready.items():
+            try:
+                told[seed] = society.step(rates, seed=own[seed])
+            except SocietyError as error:
+                told[seed] = str(error)
+    return told
