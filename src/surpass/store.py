@@ -74,13 +74,13 @@ class Run:
 
     def append(self, trajectories: Iterable[Trajectory]) -> None:
         """Write one line per trajectory."""
-        _append(self.trajectories_path, (trajectory_to_json(trajectory) for trajectory in trajectories))
+        append_lines(self.trajectories_path, (trajectory_to_json(trajectory) for trajectory in trajectories))
 
     def rewrite(self, trajectories: Iterable[Trajectory]) -> None:
         """Replace the record of a run that has ended, in one step. A checkpoint, if any, no longer fits it."""
         fresh = self.trajectories_path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        _append(fresh, (trajectory_to_json(trajectory) for trajectory in trajectories))
+        append_lines(fresh, (trajectory_to_json(trajectory) for trajectory in trajectories))
         fresh.replace(self.trajectories_path)
 
     def trajectories(self) -> Iterator[Trajectory]:
@@ -89,11 +89,11 @@ class Run:
 
     def log(self, metrics: Mapping[str, float | int]) -> None:
         """Write one line of metrics."""
-        _append(self.metrics_path, [dict(metrics)])
+        append_lines(self.metrics_path, [dict(metrics)])
 
     def metrics(self) -> list[dict[str, float]]:
         """Return all lines of metrics; none for a run that has none yet."""
-        return [row for _, row in _lines(self.metrics_path)] if self.metrics_path.exists() else []
+        return [row for _, row in read_lines(self.metrics_path)] if self.metrics_path.exists() else []
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace summary.json."""
@@ -158,7 +158,7 @@ class Run:
 
 def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
     """Yield the trajectories of a file. Raises DataError for a missing file or a line that is not a trajectory."""
-    for number, row in _lines(Path(path)):
+    for number, row in read_lines(Path(path)):
         try:
             trajectory = trajectory_from_json(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -208,13 +208,14 @@ def trajectory_from_json(row: Mapping[str, Any]) -> Trajectory:
     )
 
 
-def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON line per row at the end of a file."""
     text = "".join(LINE.encode(row) + "\n" for row in rows)
     with path.open("ab") as file:
         file.write(text.encode("ascii"))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object); skip a torn last line."""
     try:
         file = path.open("rb")
