@@ -206,5 +206,6 @@ def _reply(found: Any, scrub: Callable[[str], str]) -> Reply:
         text = None
     if not isinstance(text, str):
         raise TroubleError(scrub(f"expected a chat completion, found {str(found)[:200]}"))
-    counts = (one if isinstance(one, int) and one >= 0 else None for one in (told, spoken))
-    return Reply(scrub(text), str(choice.get("finish_reason") or ""), *counts, scrub(str(found.get("model") or "")))
+    told, spoken = (one if isinstance(one, int) and one >= 0 else None for one in (told, spoken))
+    finish, model = (scrub(str(one or "")) for one in (choice.get("finish_reason"), found.get("model")))
+    return Reply(scrub(text), finish, told, spoken, model)

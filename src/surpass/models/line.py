@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from surpass.errors import ModelError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Connection = tuple["AsyncOpenAI", Callable[[str], str]]  # a client, and what cuts its key out of a text
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of back-off
 
 
@@ -35,7 +36,9 @@ class Line:
     def __init__(self, endpoint: Endpoint, *, key: str | None = None) -> None:
         """`key`: by default the environment's, looked up at the first request."""
         self._endpoint = endpoint
-        self._connect = lambda: _connect(endpoint, key)  # no attribute holds a key, and so nothing that prints them
+        self._connect: Callable[[], Connection] = lambda: _connect(
+            endpoint, key
+        )  # no attribute holds a key, and so nothing that prints them
         self._client: AsyncOpenAI | None = None
         self._scrub = scrubber("")
         self._chance = random.Random()  # for jitter alone: the random states of a run must not move
@@ -106,6 +109,6 @@ class Line:
             await self._client.close()
 
 
-def _connect(endpoint: Endpoint, key: str | None) -> Any:
+def _connect(endpoint: Endpoint, key: str | None) -> Connection:
     found = key_of(endpoint) if key is None else key
     return client_of(endpoint, found), scrubber(found)
