@@ -19,16 +19,16 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, make_dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 import tyro
 
 from surpass.commands import LIBRARY, Command
-from surpass.errors import ConfigError, DataError, SurpassError
+from surpass.errors import ConfigError, SurpassError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -221,6 +221,8 @@ def parse_run(name: str, experiment: Experiment, arguments: list[str]) -> tuple[
         raise ConfigError(unknown(f"preset of {name}", early.preset, list(experiment.PRESETS)))
     start = experiment.PRESETS[early.preset]
     if early.resume is not None:
+        from surpass.experiments.stored import stored_config
+
         start = stored_config(name, experiment.Config, early.resume)
     shape = make_dataclass(
         "Run",
@@ -234,36 +236,6 @@ def parse_run(name: str, experiment: Experiment, arguments: list[str]) -> tuple[
     if chosen.options.resume is not None and chosen.options.out is not None:
         raise ConfigError("--out makes a new run and --resume continues one: give one of them")
     return chosen.options, chosen.config
-
-
-def stored_config(name: str, kind: type[DataclassInstance], run: Path) -> DataclassInstance:
-    """Return the configuration that a run folder was made with. Raises DataError where it holds none that fits."""
-    path = run / "config.json"
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored.get("experiment", name) != name:
-            raise ValueError(f"it belongs to {stored['experiment']}")
-        hints = get_type_hints(kind)
-        values = {one.name: restored(stored[one.name], hints[one.name]) for one in fields(kind) if one.init}
-        return kind(**values)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} not found: --resume takes a run folder, as printed when the run began") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} does not hold a configuration of {name}: {error!r}; start a new run") from error
-
-
-def restored(value: object, hint: Any) -> object:
-    """Return a JSON value as its annotation wants it: lists become tuples and texts become paths.
-
-    Raises TypeError where a plain type was expected and something else found.
-    """
-    if hint in (bool, int, float, str) and not isinstance(value, int | float if hint is float else hint):
-        raise TypeError(f"expected {hint.__name__}, found {value!r}")
-    if isinstance(value, list):
-        return tuple(restored(item, Any) for item in value)
-    if isinstance(value, str) and "Path" in str(hint):
-        return Path(value)
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.economy.principals.in_context.pretraining:PolicymakerOptions",
         "surpass.domains.economy.principals.in_context.pretraining:pretrain_command",
     ),
+    "proofs premises": Command(
+        "proofs premises CORPUS",
+        "collect which lemmas stand at hand where each lemma of a corpus is stated",
+        "surpass.domains.proofs.rocq.premises:PremisesConfig",
+        "surpass.domains.proofs.rocq.premises:main",
+    ),
     "economy pretrain": Command(
         "economy pretrain --out FILE",
         "train what learning agents see the commons with",

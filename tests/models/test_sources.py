@@ -49,6 +49,27 @@ def test_neighbours_need_examples() -> None:
         Neighbours([])
 
 
+def test_what_is_learned_later_counts_as_if_known_before() -> None:
+    online = Neighbours(k=3)
+    assert online.propose(seen("|- x"), 2, seeds=[0]) == [[]]  # nothing known yet
+    for example in (*EXAMPLES, EXAMPLES[0]):
+        online.learn([example])
+    assert len(online) == len(EXAMPLES)
+    goal = seen("a, b : nat\n|- a + b * a = b + a")
+    (now,), (before,) = (policy.propose(goal, 9, seeds=[0]) for policy in (online, Neighbours(EXAMPLES, k=3)))
+    assert [one.action for one in now] == [one.action for one in before]
+    assert [one.logp for one in now] == pytest.approx([one.logp for one in before])
+    online.learn([("a, b : nat\n|- a + b * a = b + a", "ring.")])
+    assert online.propose(goal, 1, seeds=[0])[0][0].action == "ring."
+
+
+def test_a_rare_feature_decides() -> None:
+    """With equal counts of shared features the rarer one makes the neighbour: weights are inverse frequencies."""
+    common = [(f"|- p a{i}", f"common {i}.") for i in range(8)]
+    policy = Neighbours([*common, ("|- q b", "rare.")], k=1)
+    assert policy.propose(seen("|- p q"), 1, seeds=[0])[0][0].action == "rare."
+
+
 def test_mixture_adds_probabilities_of_equal_actions() -> None:
     mixture = Mixture([(Fixed(["auto.", "lia."]), 1.0), (Fixed(["auto."]), 3.0)])
     row = mixture.propose([Observation("g")], 8, seeds=[0])[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
+    "search": "surpass.experiments.search",
+    "premises": "surpass.experiments.premises",
     "objectives": "surpass.experiments.objectives",
     "linear_experts": "surpass.experiments.linear_experts",
     "puzzles": "surpass.experiments.puzzles",

@@ -97,7 +97,7 @@ def recheck(checker: str, folder: Path) -> dict[str, int]:
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if (path / "summary.json").exists())
+    return sorted(path.parent for path in folder.glob("*/summary.json"))
 
 
 def _proof(trajectory: Trajectory) -> Proof:

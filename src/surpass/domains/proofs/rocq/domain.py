@@ -8,7 +8,8 @@ stack, a process that dies twice) give UNKNOWN. Not here: the second opinion of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from surpass.domains.proofs.rocq.trust import axioms, evidence, excess, open_bra
 from surpass.domains.proofs.text import render
 from surpass.errors import DataError
 
+Premises = Callable[[Problem, str], Sequence[str]]  # (problem, goals) -> one line each, the likeliest last
 _RETURNS = {Status.ACCEPTED: (1.0,), Status.REJECTED: (0.0,), Status.UNKNOWN: ()}
 _MESSAGE = 300  # characters of the prover's message kept in the evidence
 
@@ -56,7 +58,8 @@ class ProofState:
 class Rocq:
     """The domain. Takes a corpus folder, or problems; provers start when first needed and end with the context.
 
-    `history` puts the initial goals and the tactics so far into the observation, not only the goals.
+    `history` puts the initial goals and the tactics so far into the observation, not only the goals. Premises in the
+    problem's data are shown with it; `offering` shows what suits the goals of each state instead.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Rocq:
         self._filters = filters
         self.pool = Pool(options or SessionOptions())
         self._posed: dict[str, Place] = {}  # problems whose initial goals the prover has confirmed
+        self._premises: Premises | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +93,12 @@ class Rocq:
         options = state["pool"]
         assert isinstance(options, SessionOptions)
         self.__dict__.update({**state, "pool": Pool(options)})
+
+    def offering(self, premises: Premises) -> Self:
+        """Return a view that shares the live provers and shows `premises(problem, goals)` in every observation."""
+        view = copy.copy(self)
+        view._premises = premises
+        return view
 
     def problems(self, split: str) -> Iterable[Problem]:
         """Return the problems of a split, ordered by file and position; problems given as such are in every split."""
@@ -108,7 +118,10 @@ class Rocq:
         data = state.problem.data
         text = state.goals
         if self._history:
-            text = render(data["goals"], state.tactics, state.goals, data.get("premises", ()))
+            premises = data.get("premises", ())
+            if self._premises is not None and state.status is None:
+                premises = self._premises(state.problem, state.goals)
+            text = render(data["goals"], state.tactics, state.goals, premises)
         return Observation(text, key=state.key)
 
     def step(self, state: ProofState, action: str) -> ProofState:
