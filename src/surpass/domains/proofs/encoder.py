@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from surpass.core import Problem
-from surpass.domains.proofs.retrieval import Demand, Premise, Scores, focus, words
+from surpass.domains.proofs.retrieval import Demand, Premise, Scores, focus, order, words
 from surpass.errors import DataError
 
 BUCKETS = 1 << 15  # of the hash; collisions are noise
+HARD = 32  # premises that are ranked best: where hard negatives come from
 
 
 class DualEncoder(nn.Module):
@@ -92,8 +93,9 @@ def fit(
 ) -> list[float]:
     """Train in place and return the mean loss of each epoch.
 
-    A goal of a batch has one of its premises, drawn anew in each epoch, and `negatives` accessible ones at random; all
-    premises of the batch are candidates of all its goals. Raises DataError without demands.
+    A goal of a batch has one of its premises, drawn anew in each epoch, and `negatives` accessible ones, half at random
+    and half from those that the encoder itself ranks best as the epoch begins. All premises of the batch are candidates
+    of all its goals. Raises DataError without demands.
     """
     if not demands:
         raise DataError("expected goals with the premises that their proofs used, found none to train an encoder on")
@@ -101,7 +103,9 @@ def fit(
     optimiser = torch.optim.Adam(encoder.parameters(), lr=rate)
     losses = []
     for _ in range(epochs):
-        shuffled = chance.sample(demands, len(demands))
+        shuffled = [(one, _mistakes(encoder, one)) for one in demands]
+        encoder.forget()
+        chance.shuffle(shuffled)
         batches = [shuffled[i : i + batch] for i in range(0, len(shuffled), batch)]
         total = 0.0
         for some in batches:
@@ -115,9 +119,20 @@ def fit(
     return losses
 
 
-def _loss(encoder: DualEncoder, demands: Sequence[Demand], negatives: int, chance: Random) -> Tensor:
+def _mistakes(encoder: DualEncoder, demand: Demand) -> list[int]:
+    """Return the premises that the encoder ranks best, as it is, but those that were used."""
+    best = order(encoder.rank(demand.problem, demand.goals, demand.accessible))[:HARD].tolist()
+    return [index for index in best if index not in demand.used]
+
+
+def _loss(encoder: DualEncoder, some: Sequence[tuple[Demand, Sequence[int]]], negatives: int, chance: Random) -> Tensor:
+    demands = [demand for demand, _ in some]
     chosen = [one.accessible[chance.choice(sorted(one.used))] for one in demands]
-    others = [one.accessible[chance.randrange(len(one.accessible))] for one in demands for _ in range(negatives)]
+    others = [
+        one.accessible[chance.choice(hard) if hard and i % 2 else chance.randrange(len(one.accessible))]
+        for one, hard in some
+        for i in range(negatives)
+    ]
     candidates = list(dict.fromkeys([*chosen, *others]))
     column = {one: at for at, one in enumerate(candidates)}
     goals, premises = encoder([focus(one.goals) for one in demands], 0), encoder([one.line for one in candidates], 1)

@@ -89,7 +89,10 @@ class BM25:
         return self._scored(focus(goals))[self._last[1]]
 
     def _score(self, goal: str) -> Scores:
-        return np.asarray(self._index.get_scores(list(words(goal))), dtype=np.float32)
+        query = list(words(goal))
+        if not query:  # the library answers no empty query
+            return np.zeros(len(self._row), dtype=np.float32)
+        return np.asarray(self._index.get_scores(query), dtype=np.float32)
 
 
 def focus(goals: str) -> str:

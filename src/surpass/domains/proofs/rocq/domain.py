@@ -8,7 +8,6 @@ stack, a process that dies twice) give UNKNOWN. Not here: the second opinion of 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,8 +95,8 @@ class Rocq:
 
     def offering(self, premises: Premises) -> Self:
         """Return a view that shares the live provers and shows `premises(problem, goals)` in every observation."""
-        view = copy.copy(self)
-        view._premises = premises
+        view = object.__new__(type(self))  # `copy` would go by what is pickled, and the provers are not
+        view.__dict__.update({**self.__dict__, "_premises": premises})
         return view
 
     def problems(self, split: str) -> Iterable[Problem]:

@@ -57,8 +57,11 @@ _STATED = re.compile(
 )
 _NAME = re.compile(r"(?<![\w'.])[^\W\d][\w']*(?:\.[^\W\d][\w']*)*")
 _HYPOTHESES = re.compile(r"^(?!\|-)(?P<names>[^:|]+?)\s*:", re.MULTILINE)
-# Tactics that share their names with lemmas or constructors: a word that stands first in a tactic is no premise.
-_HEAD = re.compile(r"(?:^|[;.(\[|]|\b(?:try|repeat|do|now|by|solve|first|progress|else|then|all:|\d+:))\s*([\w']+)")
+# Tactics that share their names with constants of the standard library, where they begin a tactic.
+_HEAD = re.compile(
+    r"(?:^|[;.(\[|]|\b(?:try|repeat|do|now|by|solve|first|progress|else|then)\b|\b(?:all|\d+):)\s*"
+    r"(left|right|split|exists|constructor|case|elim|cut|apply|exact|rewrite|symmetry|transitivity|reflexivity)\b(?!')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,7 @@ def used(goals: str, tactic: str, names: Mapping[str, object]) -> list[str]:
     """Return which of the accessible `names` a tactic mentions, in order; hypotheses and tactics are no premises.
 
     >>> names = {"Nat.add_comm": 0, "le_n": 0, "left": 0, "n": 0}
-    >>> used("n : nat\\n|- n <= n", "left; rewrite Nat.add_comm, PeanoNat.Nat.add_comm; apply (le_n n).", names)
+    >>> used("n : nat\\n|- n <= n", "left; rewrite (Nat.add_comm n), PeanoNat.Nat.add_comm; apply (le_n n).", names)
     ['Nat.add_comm', 'le_n']
     """
     local = {name.strip() for found in _HYPOTHESES.finditer(goals) for name in found["names"].split(",")}

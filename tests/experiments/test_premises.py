@@ -1,0 +1,41 @@
+"""The experiment on three files of our own: whole, resumed, and with wrong settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from surpass.errors import ConfigError
+from surpass.experiments.premises import PRESETS, RANKS, main
+from surpass.store import Run
+from tests.domains.proofs.rocq.test_premises import build
+
+TINY = replace(PRESETS["tiny"], ks=(1, 5))
+
+
+@pytest.mark.rocq
+def test_every_goal_is_held_out_once_and_a_finished_fold_is_kept(tmp_path: Path) -> None:
+    for name in ("library", "corpus"):
+        (tmp_path / name).mkdir()
+    config = replace(TINY, corpus=build(tmp_path / "library", tmp_path / "corpus"))
+    folder = main(config, out=tmp_path / "run")
+    summary = Run.open(folder).summary()
+    assert summary["goals"] == 3  # one of `uses_hidden`, two of `late`
+    assert set(summary["recalls"]) == set(RANKS)
+    for row in summary["recalls"].values():
+        assert 0 <= row["recall@1"]["mean"] <= row["recall@5"]["mean"] <= 1
+        assert row["recall@1"]["ci95"][0] <= row["recall@1"]["mean"] <= row["recall@1"]["ci95"][1]
+    assert set(summary["differences"]["fused - bm25"]) == {"recall@1", "recall@5"}
+    kept = (folder / "fold-0.json").stat().st_mtime_ns
+    (folder / "fold-1.json").unlink()
+    main(config, resume=folder)
+    assert (folder / "fold-0.json").stat().st_mtime_ns == kept
+    assert Run.open(folder).summary()["recalls"] == summary["recalls"]
+
+
+@pytest.mark.parametrize("wrong", [{"folds": 1}, {"goals": 0}, {"ks": ()}, {"ks": (0,)}])
+def test_wrong_settings_are_told(wrong: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least two folds"):
+        main(replace(TINY, **wrong), out=tmp_path / "run")  # type: ignore[arg-type]
