@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,7 +144,7 @@ def test_what_is_retrieved_is_offered_the_best_last_and_used_by_name() -> None:
     assert [one.logp for one in row] == sorted((one.logp for one in row if one.logp is not None), reverse=True)
     (every,) = ByName().propose([Observation(text)], 99, seeds=[0])
     assert len({one.action for one in every}) == 2 * len(FORMS)
-    assert sum(np.exp(one.logp) for one in every) == pytest.approx(1.0)
+    assert sum(math.exp(one.logp or 0.0) for one in every) == pytest.approx(1.0)
     assert ByName().propose([Observation("|- A")], 6, seeds=[0]) == [[]]
 
 

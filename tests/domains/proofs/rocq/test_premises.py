@@ -175,7 +175,7 @@ def test_a_view_offers_premises_of_the_state_and_shares_the_provers(corpus: Path
         assert text.startswith("premises:\n")
         assert "premises:" not in domain.observe(domain.start(late)).text
         policy = Scripted({}, otherwise=["split; apply eq_refl."])
-        (found,) = run(partial(sample, n=1), [late], view, policy)  # type: ignore[arg-type]
+        (found,) = run(partial(sample, n=1), [late], view, policy)
         assert found.solved
         assert "premises:" in found.steps[0].observation.text
 
