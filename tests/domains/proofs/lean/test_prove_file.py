@@ -12,8 +12,9 @@ from rich.console import Console
 from surpass.cli import main
 from surpass.domains.proofs.lean.place import Place
 from surpass.domains.proofs.lean.protocol import Repl
-from surpass.domains.proofs.lean.prove_file import ProveReport, prove_file
+from surpass.domains.proofs.lean.prove_file import prove_file
 from surpass.domains.proofs.lean.replay import Replay
+from surpass.domains.proofs.rewrite import ProveReport
 from surpass.errors import VerifierError
 from surpass.models.fixed import Fixed
 from surpass.rollouts.runner import Budget

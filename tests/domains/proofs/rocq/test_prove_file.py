@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.domains.proofs.rewrite import ProveReport
 from surpass.domains.proofs.rocq import prove_file as module
-from surpass.domains.proofs.rocq.prove_file import ProveReport, open_problems, prove_file
+from surpass.domains.proofs.rocq.prove_file import open_problems, prove_file
 from surpass.errors import DataError
 from surpass.models.scripted import Scripted
 from surpass.rollouts.runner import Budget

@@ -25,7 +25,8 @@ from typing import Any
 
 from surpass.core import Problem
 from surpass.domains.proofs.lean.place import source_text
-from surpass.domains.proofs.lean.source import Hole, Skipped, blocks, head, holes, mask
+from surpass.domains.proofs.lean.source import Hole, blocks, head, holes, mask
+from surpass.domains.proofs.rewrite import Skipped
 from surpass.errors import DataError
 
 _SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test"}

@@ -10,16 +10,9 @@ Not here: policies and searches (they are given), and the command line. **Develo
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape
 
 from surpass.core import Policy, Problem, Search, Status, Trajectory
 from surpass.domains.proofs.lean.domain import Lean, ProofState
@@ -28,36 +21,13 @@ from surpass.domains.proofs.lean.place import Place, source_text
 from surpass.domains.proofs.lean.protocol import LeanInteract, Opener, ProcessDiedError, command
 from surpass.domains.proofs.lean.rules import normalise
 from surpass.domains.proofs.lean.session import Pool
-from surpass.domains.proofs.lean.source import Skipped, mask
+from surpass.domains.proofs.lean.source import mask
 from surpass.domains.proofs.lean.trust import LOAD, recheck
+from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, replace_file
 from surpass.errors import VerifierError
 from surpass.rollouts.runner import Budget, RunOptions, run
 
 _AXIOM = re.compile(r"^axiom\s+([^\s:({\[⦃]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class ProveReport:
-    """What became of a file: one trajectory for each hole, and the proofs that a fresh process accepted."""
-
-    file: str
-    trajectories: tuple[Trajectory, ...]
-    proofs: Mapping[str, str]  # problem key -> the declaration with its proof
-    skipped: tuple[Skipped, ...]
-    written: bool = False
-    refusal: str = ""  # why the file was left as it was although writing was asked for
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for trajectory in self.trajectories:
-            key, end = trajectory.problem.key, trajectory.info.get("end", "")
-            failed = f"not proved ({trajectory.verdict.status}{f', {end}' if end else ''})"
-            yield f"[bold]{escape(key)}[/bold]: {'proved' if key in self.proofs else escape(failed)}"
-            if key in self.proofs:
-                yield escape(self.proofs[key])
-        for skipped in self.skipped:
-            yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
-        changed = "written" if self.written else escape(self.refusal) or "left as it was"
-        yield f"{len(self.proofs)} of {len(self.trajectories)} open theorems proved; {escape(self.file)}: {changed}"
 
 
 def open_problems(path: Path | str, opener: Opener) -> tuple[list[Problem], list[Skipped]]:
@@ -103,8 +73,7 @@ def prove_file(  # noqa: PLR0913 - who starts Lean, besides what proving any fil
     Raises DataError where the file cannot be read, VerifierError where Lean cannot be started.
     """
     file = Path(path).resolve()
-    source_text.cache_clear()  # the file may have changed since it was last read
-    text = source_text(str(file))
+    text = _read_again(file)  # it may have changed since
     problems, skipped = open_problems(file, opener)
     found = list[Trajectory]()
     if problems:
@@ -116,13 +85,15 @@ def prove_file(  # noqa: PLR0913 - who starts Lean, besides what proving any fil
     proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
     refusal = ""
     if write and proved:
-        changed = _changed(text, {_span(t): _filled(t) for t in proved})
-        refusal = _elaborate(text, changed, file, opener, len(proved)) or _replace(file, text, changed)
+        after = changed(text, {_span(t): _filled(t) for t in proved})
+        refusal = _elaborate(text, after, file, opener, len(proved))
+        refusal = refusal or replace_file(file, _read_again(file), text, after)
     return ProveReport(
         str(file),
         tuple(best[problem.key] for problem in problems if problem.key in best),
         {t.problem.key: _filled(t) for t in proved},
         tuple(skipped),
+        "theorems",
         written=bool(write and proved and not refusal),
         refusal=refusal,
     )
@@ -135,12 +106,6 @@ def _filled(trajectory: Trajectory) -> str:
 
 def _span(trajectory: Trajectory) -> tuple[int, int]:
     return int(trajectory.problem.data["position"]), int(trajectory.problem.data["end"])
-
-
-def _changed(text: str, changes: Mapping[tuple[int, int], str]) -> str:
-    for (start, end), new in sorted(changes.items(), reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
 
 
 def _elaborate(before: str, after: str, file: Path, opener: Opener, filled: int) -> str:
@@ -162,13 +127,6 @@ def _elaborate(before: str, after: str, file: Path, opener: Opener, filled: int)
     return ""
 
 
-def _replace(file: Path, before: str, after: str) -> str:
-    """Replace the file in one step, unless it has changed meanwhile; return why not, or nothing."""
+def _read_again(file: Path) -> str:
     source_text.cache_clear()
-    if source_text(str(file)) != before:
-        return "expected the file as it was read, found it changed meanwhile; nothing was written: run again"
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=file.parent, delete=False) as new:
-        new.write(after)
-    shutil.copymode(file, new.name)
-    os.replace(new.name, file)
-    return ""
+    return source_text(str(file))

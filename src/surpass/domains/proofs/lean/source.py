@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from surpass.domains.proofs.rewrite import Skipped
+
 _NESTED = re.compile(r"/-|-/")
 _HIDDEN = re.compile(r'--[^\n]*|/-|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\\n]|\\[^\n]{1,8}?)\'', re.DOTALL)
 _MODIFIER = r"(?:private|protected|public|noncomputable|nonrec|unsafe|partial|local|scoped|meta)\b"
@@ -37,15 +39,6 @@ class Hole:
     before: str
     after: str
     indent: int  # column of the tactics
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A declaration with `sorry` that is not posed."""
-
-    name: str
-    line: int
-    reason: str
 
 
 def mask(text: str) -> str:

@@ -11,20 +11,15 @@ Not here: policies and searches (they are given), and the command line.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape
-
 from surpass.core import Policy, Problem, Search, Status, Trajectory
+from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, replace_file
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.extraction import logical_name, project_options, record
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
@@ -41,41 +36,6 @@ _PROOF = re.compile(r"Proof\b")
 _AXIOM = re.compile(r"(\S+?):(?:\s|$)")
 _AXIOMS = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive]."
 _COMPILE = 600.0  # seconds for the changed file
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An open lemma, or the rest of a file, that cannot be posed."""
-
-    name: str
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProveReport:
-    """What became of a file: one trajectory for each open lemma, and the proofs that a fresh process accepted."""
-
-    file: str
-    trajectories: tuple[Trajectory, ...]
-    proofs: Mapping[str, str]  # problem key -> script, from `Proof.` to `Qed.`
-    skipped: tuple[Skipped, ...]
-    written: bool = False
-    refusal: str = ""  # why the file was left as it was although writing was asked for
-    known: int = 0  # proofs whose fresh verdict was remembered from before
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for trajectory in self.trajectories:
-            key, found = trajectory.problem.key, trajectory.problem.key in self.proofs
-            yield f"[bold]{escape(key)}[/bold]: {'proved' if found else escape(_failure(trajectory))}"
-            if found:
-                yield escape(f"{trajectory.problem.data['statement']}\n{self.proofs[key]}")
-        for skipped in self.skipped:
-            yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
-        changed = "written" if self.written else escape(self.refusal) or "left as it was"
-        before = f" ({self.known} judged before)" if self.known else ""
-        proved = f"{len(self.proofs)} of {len(self.trajectories)} open lemmas proved{before}"
-        yield f"{proved}; {escape(self.file)}: {changed}"
 
 
 def open_problems(
@@ -97,7 +57,7 @@ def open_problems(
     mended = _mend(sentences)
     if mended != sentences:
         copy = Path(scratch) / file.name
-        copy.write_text(_changed(text, {(s.start, s.end): m.text for s, m in zip(sentences, mended, strict=True)}))
+        copy.write_text(changed(text, {(s.start, s.end): m.text for s, m in zip(sentences, mended, strict=True)}))
         source = Source(str(copy), source.top, False, options)
     problems, skipped = list[Problem](), list[Skipped]()
     try:
@@ -143,8 +103,8 @@ def prove_file(
         proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
         refusal = ""
         if write and proved:
-            changed = _changed(text, {t.problem.data["span"]: f"\n{_script(t)}" for t in proved})
-            refusal = _compile(changed, file, Path(scratch)) or _replace(file, text, changed)
+            after = changed(text, {t.problem.data["span"]: f"\n{_script(t)}" for t in proved})
+            refusal = _compile(after, file, Path(scratch)) or replace_file(file, _text(file), text, after)
         return ProveReport(
             str(file),
             tuple(best[problem.key] for problem in problems),
@@ -171,12 +131,6 @@ def _mend(sentences: Sequence[Sentence]) -> list[Sentence]:
         if _EMPTY.fullmatch(sentence.text) and (_PROOF.match(before.text) or is_statement(before.text)):
             mended[index] = Sentence("Admitted.", sentence.start, sentence.end)
     return mended
-
-
-def _changed(text: str, changes: Mapping[tuple[int, int], str]) -> str:
-    for (start, end), new in sorted(changes.items(), reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
 
 
 def _open_proofs(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator[Replayed]:
@@ -220,11 +174,6 @@ def _script(trajectory: Trajectory, *, opening: bool = False) -> str:
     return "\n".join(filter(None, (first, *lines, *(["  " + " ".join(marks)] if marks else []), "Qed.")))
 
 
-def _failure(trajectory: Trajectory) -> str:
-    end = trajectory.info.get("end", "")
-    return f"not proved ({trajectory.verdict.status}{f', {end}' if end else ''})"
-
-
 def _compile(text: str, file: Path, scratch: Path) -> str:
     """Compile a changed file in a scratch folder under its own logical name; return what Rocq refused, or nothing."""
     options = project_options(file.parent) or ("-Q", str(file.parent), "")
@@ -240,15 +189,4 @@ def _compile(text: str, file: Path, scratch: Path) -> str:
         return f"expected the changed file to compile, found {error}; nothing was written"
     if done.returncode:
         return f"expected the changed file to compile, found {done.stderr.strip()[-500:]}; nothing was written"
-    return ""
-
-
-def _replace(file: Path, before: str, after: str) -> str:
-    """Replace the file in one step, unless it has changed meanwhile; return why not, or nothing."""
-    if _text(file) != before:
-        return "expected the file as it was read, found it changed meanwhile; nothing was written: run again"
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=file.parent, delete=False) as new:
-        new.write(after)
-    shutil.copymode(file, new.name)
-    os.replace(new.name, file)
     return ""
