@@ -171,7 +171,7 @@ def test_measures_are_those_of_the_definitions() -> None:
             "cost": 4.0,
         }
     )
-    assert found["reached"] == "1 of 2"
+    assert found["reached"] == 1
     assert (found["regret"]["low"], found["regret"]["high"]) == (0.5, 8.0)
 
 

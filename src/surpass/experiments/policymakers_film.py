@@ -15,7 +15,7 @@ from surpass.domains.economy.principals.principal import Rates
 from surpass.domains.economy.render import Pixels, picture, write_gif
 from surpass.domains.economy.simulator import Commons
 
-GAP = 8  # pixels between the two
+GAP = 16  # pixels between the two
 
 
 def film(society: LearningCommons, rates: Rates, path: Path, *, seed: int, every: int) -> tuple[float, float]:
@@ -30,7 +30,7 @@ def film(society: LearningCommons, rates: Rates, path: Path, *, seed: int, every
             games.step(actions[None])
             if step % every == 0:
                 boards.append(games.boards()[0])
-        sides.append(picture(np.stack(boards), scale=1))
+        sides.append(picture(np.stack(boards), scale=2))
     gap = np.full((*sides[0].shape[:2], GAP, 3), 255, np.uint8)
     frames: Pixels = np.concatenate([sides[0], gap, sides[1]], axis=2)
     write_gif(path, list(frames), per_second=10)

@@ -4,7 +4,8 @@
     final welfare    over the last `last` terms
     regret           what the oracle had in the same terms, less that
     terms to 90 %    until the mean of the `last` latest terms is 90 % of the oracle's mean over all terms; one more
-                     than there are terms where that never happens, so a mean over seeds is a lower bound
+                     than there are terms where that never happens, so a mean over seeds is a lower bound;
+    reached          for how many seeds it happens
     equality, cost   over the last terms: 1 - gini * n / (n - 1), 1 where all earn alike; what incentives cost
     gain             mean welfare less that of `random`, paired by seed
 
@@ -48,7 +49,7 @@ def summarise(place: Place, rows: Mapping[str, Sequence[Row]], seeds: Sequence[i
             "final_welfare": _interval(final),
             "regret": _paired(_means(oracle[:, -last:]), final),
             "terms_to_90": _interval(reached.astype(float)),
-            "reached": f"{int((reached <= values.shape[1]).sum())} of {len(seeds)}",
+            "reached": int((reached <= values.shape[1]).sum()),
             "equality": _interval(_equality(found, seeds, last, place.agents)),
             "cost": _interval(_means(curve(found, seeds, "cost")[:, -last:])),
             "unknown": int(np.isnan(values).sum()),

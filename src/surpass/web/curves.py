@@ -43,7 +43,7 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int], *, x_label: st
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_ticks:
-        if x_low <= tick <= x_high - 0.08 * (x_high - x_low):  # room for the label of the axis
+        if x_low <= tick <= x_high - (0.02 + 0.015 * len(x_label)) * (x_high - x_low):  # room for the axis' label
             x, _ = place(tick, y_low)
             marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 11}" text-anchor="middle">{tick:g}</text>')
     for arm, seeds in lines.items():

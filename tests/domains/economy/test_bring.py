@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from surpass.core import Status, Verdict, replay
@@ -19,7 +20,7 @@ from surpass.domains.economy.bring import from_function, from_pettingzoo, from_p
 from surpass.domains.economy.domain import Policymaking
 from surpass.domains.economy.escape_room import RoomRules
 from surpass.domains.economy.parallel import RoomEnv
-from surpass.domains.economy.society import Metrics, Society, SocietyError
+from surpass.domains.economy.society import Metrics, Society, SocietyError, surface
 from surpass.errors import ConfigError
 from tests.test_readme import ROOT, blocks
 
@@ -35,7 +36,7 @@ def judged(society: Society, action: str = "0.5") -> Verdict:
     return replay(domain, next(iter(domain.problems("train"))), [action]).verdict
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(4))
 def test_the_howto_runs(index: int, capsys: pytest.CaptureFixture[str]) -> None:
     code = blocks(ROOT / "docs" / "howto-economy.md", "python")[index]
     exec(compile(code, "howto-economy.md", "exec"), {"__name__": "howto"})
@@ -47,6 +48,9 @@ def test_the_howto_runs(index: int, capsys: pytest.CaptureFixture[str]) -> None:
         assert "2. 0.5 -> welfare" in text
     if index == 2:
         assert "(0.21875,)" in told, "the mean of 0.25 * 0.75 and 0.25"
+    if index == 3:
+        found = [float(rate) for rate in told.strip("()\n").split(",")]
+        assert np.abs(np.subtract(found, surface(0).best)).mean() < 0.25, "nearer than chance"
 
 
 def test_the_howto_shows_each_way_in_under_20_lines() -> None:
