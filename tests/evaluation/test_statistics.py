@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surpass.errors import DataError
-from surpass.evaluation.statistics import bootstrap, hierarchical, paired_bootstrap
+from surpass.evaluation.statistics import bootstrap, clustered, hierarchical, paired_bootstrap, wilson
 
 
 def test_exact_distribution_of_two_values() -> None:
@@ -71,3 +71,38 @@ def test_what_cannot_be_resampled_raises() -> None:
         paired_bootstrap([[1.0, 2.0]], [[1.0]])
     with pytest.raises(DataError, match="finite values"):
         paired_bootstrap([1.0], [2.0])
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Two groups, 0 0 0 and 3: a resample is 0, 3/4 or 3, with chances 1/4, 1/2, 1/4."""
+    found = clustered([0.0, 0.0, 3.0, 0.0], ["a", "a", "b", "a"], resamples=100_000)
+    assert (found.mean, found.low, found.high) == (0.75, 0.0, 3.0)
+    assert found.share_at_most_zero == pytest.approx(0.25, abs=0.01)
+    assert clustered([1.0, 2.0], ["a", "a"]).high == 1.5  # one group: nothing to resample
+
+
+def test_groups_of_one_are_a_bootstrap_and_equal_values_within_groups_are_not() -> None:
+    values = np.random.default_rng(5).normal(1.0, 1.0, size=60)
+    plain = bootstrap(values)
+    alone = clustered(values, list(range(60)))
+    assert (alone.low, alone.high) == pytest.approx((plain.low, plain.high), abs=0.03)
+    copied = clustered(np.repeat(values, 25), np.repeat(np.arange(60), 25).tolist())
+    assert copied.high - copied.low == pytest.approx(plain.high - plain.low, rel=0.1)  # copies are no evidence
+
+
+def test_groups_that_do_not_fit_are_data_errors() -> None:
+    for values, groups in (([], []), ([1.0], []), ([float("nan")], ["a"]), ([[1.0]], ["a"])):
+        with pytest.raises(DataError, match="a group for each"):
+            clustered(values, groups)
+
+
+def test_the_interval_of_a_share_covers_it_and_is_no_point_at_its_ends() -> None:
+    rng = np.random.default_rng(6)
+    for share in (0.02, 0.3, 0.9):
+        found = [wilson(hits / 40, 40) for hits in rng.binomial(40, share, size=2000).tolist()]
+        assert sum(low <= share <= high for low, high in found) / 2000 >= 0.92
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)  # as in tables
+    assert wilson(1.0, 41) == pytest.approx((0.9143, 1.0), abs=1e-4)
+    for bad in ((0.5, 0), (1.5, 3), (float("nan"), 3)):
+        with pytest.raises(DataError, match="at least one trial"):
+            wilson(*bad)

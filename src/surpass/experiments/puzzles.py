@@ -7,6 +7,7 @@ scored, are in `domains/chess/puzzles.py`; what a model of transcripts can make 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ from surpass.domains.chess.arena import Player
 from surpass.domains.chess.players import player
 from surpass.domains.chess.puzzles import Attempt, Puzzle, Rows, read_puzzles, solve
 from surpass.errors import ConfigError, DataError
-from surpass.evaluation.statistics import bootstrap
+from surpass.evaluation.statistics import wilson
+from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 from surpass.web.curves import Points, drawing
 
@@ -103,10 +105,11 @@ def _solved(
     folder.mkdir(exist_ok=True)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("puzzles", total=len(players) * len(puzzles))
-        for number, one in enumerate(players):
+        for spec, one in zip(config.specs, players, strict=True):
+            mark = derive_seed(spec, config.samples, config.seed)  # what the attempts depend on, beside the puzzles
             for chunk in range(-(-len(puzzles) // AT_ONCE)):
                 some = puzzles[chunk * AT_ONCE : (chunk + 1) * AT_ONCE]
-                path = folder / f"{number}-{chunk}.json"
+                path = folder / f"{mark:016x}-{chunk}.json"
                 if not path.exists():
                     rows = [asdict(attempt) for attempt in solve(some, one, samples=config.samples, seed=config.seed)]
                     fresh = path.with_suffix(".new")
@@ -137,8 +140,8 @@ def _arm(config: Config, puzzles: Sequence[Puzzle], attempts: Sequence[Attempt])
     for puzzle in puzzles:
         bands[puzzle.rating // config.band * config.band].append(puzzle)
     kinds = {
-        "with a history": [one for one in puzzles if one.history],
-        "without a history": [one for one in puzzles if not one.history],
+        "history": [one for one in puzzles if one.history],
+        "no history": [one for one in puzzles if not one.history],
     }
     return {
         **_rate(puzzles, by_puzzle),
@@ -148,15 +151,18 @@ def _arm(config: Config, puzzles: Sequence[Puzzle], attempts: Sequence[Attempt])
 
 
 def _rate(puzzles: Sequence[Puzzle], by_puzzle: Mapping[str, Sequence[Attempt]]) -> dict[str, Any]:
-    """Return the solve rate with its interval over puzzles, and what else was counted; failures are left out."""
+    """Return the solve rate with its interval over puzzles, and what else was counted; failures are left out.
+
+    Attempts at one puzzle are averaged and count as one trial.
+    """
     tried = [[one for one in by_puzzle[puzzle.key] if not one.failed] for puzzle in puzzles]
     shares = [sum(one.solved for one in some) / len(some) for some in tried if some]
     every = [one for some in tried for one in some]
-    interval = bootstrap(shares) if shares else None
+    rate = math.fsum(shares) / len(shares) if shares else None
     return {
         "problems": len(shares),
-        "solve_rate": interval.mean if interval else None,
-        "ci95": [interval.low, interval.high] if interval else None,
+        "solve_rate": rate,
+        "ci95": None if rate is None else list(wilson(rate, len(shares))),
         "first_move": sum(one.found > 0 for one in every) / len(every) if every else None,
         "illegal_moves": sum(one.illegal for one in every),
         "failures": sum(one.failed for puzzle in puzzles for one in by_puzzle[puzzle.key]),
@@ -168,24 +174,23 @@ def show(arms: Mapping[str, Mapping[str, Any]], report: Rows) -> Table:
     caption = f"{report.read} rows read, {report.kept} kept"
     caption += "".join(f"; {count} bad: {reason}" for reason, count in report.bad.items())
     caption += f"; {report.trouble}" if report.trouble else ""
-    table = Table(title="Puzzles solved, %, 95 % intervals over puzzles", caption=caption)
-    table.add_column("ratings")
-    table.add_column("puzzles", justify="right")
-    for name in arms:
-        table.add_column(name, justify="right", overflow="fold")
-    first = next(iter(arms.values()))
-    for part in ("bands", "kinds"):
-        for name, rate in first[part].items():
-            table.add_row(name, str(rate["problems"]), *(_said(arm[part][name]) for arm in arms.values()))
-    table.add_row("all", str(first["problems"]), *map(_said, arms.values()))
+    table = Table(title="Puzzles solved, 95 % intervals over puzzles", caption=caption)
+    for column in ("player", "puzzles", "number", "solved", "interval", "first move", "illegal"):
+        table.add_column(column, justify="left" if column in ("player", "puzzles") else "right")
+    for name, arm in arms.items():
+        for what, rate in {"all": arm, **arm["bands"], **arm["kinds"]}.items():
+            table.add_row(name if rate is arm else "", what, str(rate["problems"]), *_said(rate))
+        table.add_section()
     return table
 
 
-def _said(rate: Mapping[str, Any]) -> str:
+def _said(rate: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the numbers of one line; of a player that had no answer at all, none."""
     if rate["solve_rate"] is None:
-        return "-"
+        return "-", "-", "-", "-"
     low, high = rate["ci95"]
-    return f"{100 * rate['solve_rate']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    solved, first = f"{100 * rate['solve_rate']:.1f} %", f"{100 * rate['first_move']:.1f} %"
+    return solved, f"{100 * low:.1f} to {100 * high:.1f}", first, str(rate["illegal_moves"])
 
 
 def curves(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Points]]:

@@ -19,7 +19,8 @@ def histogram(title: str, values: NDArray[np.float64], *, bins: int = BINS) -> s
     if not len(finite):
         return ""
     marks = ticks(float(finite.min()), float(finite.max()))
-    counts, edges = np.histogram(finite, bins=bins, range=(marks[0], marks[-1]))
+    inside = np.clip(finite, marks[0], marks[-1])  # ticks enclose the values but for rounding
+    counts, edges = np.histogram(inside, bins=bins, range=(marks[0], marks[-1]))
     top = math.sqrt(counts.max())
 
     def x(value: float) -> float:

@@ -55,6 +55,8 @@ def test_the_papers_measure_by_hand() -> None:
     assert b.observed.mean == pytest.approx(entropy([9, 2, 1]) / np.log2(3))
     assert a.rarefied.mean == pytest.approx(rarefied([60, 60], 100) / np.log2(20))
     assert a.shared == a.rarefied
+    assert a.gap.mean == a.gap.high == 0
+    assert b.gap.mean == pytest.approx(b.shared.mean - a.shared.mean)
 
 
 def test_a_larger_set_of_the_same_players_is_as_varied_when_rarefied() -> None:

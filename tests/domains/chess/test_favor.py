@@ -123,7 +123,7 @@ def test_draws_stand_for_chances() -> None:
 def test_the_largest_gains_are_distinct_positions() -> None:
     repeated = [random_game(3, 20)] * 4
     found = measure(visits(repeated), ("best", "random"), both, by_rank)
-    order = found.largest("best", "random", 5)
+    order = found.largest(found.favor("best", "random"), 5)
     assert len({found.visits[index].fen for index in order}) == 5
     favors = found.favor("best", "random")[order].tolist()
     assert favors == sorted(favors, reverse=True)
@@ -154,7 +154,7 @@ def test_a_page_without_script_that_escapes_names(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;b&gt;best" in page
     assert name not in page
-    assert page.count("favor +") == 3
+    assert page.count("favor +") == 6  # three by favor, three by choice
     assert "illegal 25%" in page
     svg = ElementTree.fromstring(drawn(found.visits[0].fen, {"e2e4": 1.0}, {"d2d4": 0.5, "a2a3": 0.01}))
     lines = [one for one in svg.iter() if "arrow" in one.attrib.get("class", "")]

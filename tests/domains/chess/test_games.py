@@ -296,6 +296,23 @@ def test_a_game_recorded_twice_is_kept_once_and_an_equal_one_of_others_stays(tmp
     assert len(load(pgn(tmp_path, text), Filter(duplicates=False))[0]) == 3
 
 
+def test_results_and_ways_to_end(tmp_path: Path) -> None:
+    path = pgn(tmp_path, TEXT)
+    won = load(path, Filter(results=("1-0", "0-1")))
+    assert won[0] == [one for one in GAMES if one.result in ("1-0", "0-1")]
+    assert sum(won[1].dropped.values()) == len(GAMES) - len(won[0])
+    ends = ("Normal", "Time forfeit", "rules infraction", "adjudication", "abandoned")
+    text = "".join(
+        write({"Result": "1/2-1/2", "Termination": end, "White": end}, movetext(["e4"], "1/2-1/2")) for end in ends
+    )
+    games, report = load(pgn(tmp_path, text), Filter(normal=True))
+    assert [one.tags["White"] for one in games] == ["Normal"]
+    assert report.dropped["ended by time forfeit"] == 1
+    assert len(load(pgn(tmp_path, text))[0]) == 5
+    with pytest.raises(ConfigError, match="found '2-0'"):
+        Filter(results=("2-0",))
+
+
 def test_length_and_start(tmp_path: Path) -> None:
     start = '[FEN "4k3/8/8/8/8/8/4P3/4K3 b - - 0 1"]\n'
     text = GAME.format(text="1... Kd7 2. e4 *", result="*", tags=start) + pgn_of(GAMES[9])

@@ -252,3 +252,40 @@ def test_what_does_not_fit_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="legal moves"):
         ModelPlayer(network(MOVES.size), MOVES, LEGAL).propose([Observation("")], 1, seeds=[0])
     assert ModelPlayer(network(MOVES.size), MOVES).propose([], 1, seeds=[]) == []
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        Choice(),
+        Choice(0.3),
+        Choice(top_p=0.6),
+        Choice(0.7, typical=0.5),
+        Choice(legal_only=True),
+        Choice(temperature=0),
+    ],
+)
+def test_chances_are_those_of_what_is_drawn(choice: Choice) -> None:
+    player = ModelPlayer(network(MOVES.size), MOVES, choice)
+    positions = [seen(), seen("e2e4", "e7e5")]
+    (first, second) = (row[0] for row in player.chances(positions, [choice]))
+    for one, chances in zip(positions, (first, second), strict=True):
+        drawn = player.propose([one] * 1500, 1, seeds=range(1500))
+        counts = Counter(row[0].action for row in drawn)
+        total = sum(chances.values())
+        assert total == pytest.approx(1) if choice.legal_only else total <= 1 + 1e-9
+        assert set(chances) <= set(one.legal or ())
+        assert sum(counts[move] for move in one.legal or ()) / 1500 == pytest.approx(total, abs=0.06)
+        for move, chance in chances.items():
+            assert counts[move] / 1500 == pytest.approx(chance, abs=0.06)
+    assert player.chances([], [choice]) == []
+
+
+def test_chances_of_several_choices_are_read_off_one_reading() -> None:
+    player = ModelPlayer(network(MOVES.size), MOVES, LEGAL)
+    choices = [Choice(0.001), Choice(), Choice(1.5, legal_only=True)]
+    together = player.chances([seen(), seen("d2d4")], choices)
+    for at, choice in enumerate(choices):
+        alone = player.chances([seen(), seen("d2d4")], [choice])
+        for several, one in zip(together, alone, strict=True):
+            assert several[at] == pytest.approx(one[0], abs=1e-4)

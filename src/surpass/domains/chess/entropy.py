@@ -10,7 +10,8 @@ unequal size:
     observed     the paper's
     rarefied     the entropy expected of `least` visits drawn without replacement (exact, hypergeometric), over log2 of
                  the number of *legal* moves: the same effort in every position, a normaliser that knows no visits
-    shared       `rarefied` on the positions that every set of a comparison has often enough
+    shared       `rarefied` on the positions that every set of a comparison has often enough; `gap` is its difference
+                 to the first set there, position by position
 
 One legal move (or one played) leaves nothing to choose: such positions are left out. Not here: files (`games.py`).
 """
@@ -118,6 +119,7 @@ class Varied:
     observed: Interval
     rarefied: Interval
     shared: Interval
+    gap: Interval  # of `shared` to that of the first set; paired
     shared_positions: int  # the same number for all sets of a comparison
 
 
@@ -130,6 +132,7 @@ def compare(sets: Mapping[str, Visits], *, least: int = LEAST) -> dict[str, Vari
     filled = [set(positions) for positions in often.values() if positions]
     common = set.intersection(*filled) if filled else set()
     found: dict[str, Varied | None] = {}
+    first: list[float] = []
     for name, positions in often.items():
         if not positions:
             found[name] = None
@@ -137,12 +140,14 @@ def compare(sets: Mapping[str, Visits], *, least: int = LEAST) -> dict[str, Vari
         plain = [entropy(moves.values()) / np.log2(len(moves)) for moves in positions.values() if len(moves) > 1]
         fair = {at: rarefied(list(moves.values()), least) / np.log2(choices(at)) for at, moves in positions.items()}
         both = [fair[at] for at in sorted(common)]
+        first = first or both
         found[name] = Varied(
             games=sets[name].games,
             positions=len(positions),
             observed=_interval(plain),
             rarefied=_interval(list(fair.values())),
             shared=_interval(both),
+            gap=_interval([one - other for one, other in zip(both, first, strict=True)]),
             shared_positions=len(both),
         )
     return found

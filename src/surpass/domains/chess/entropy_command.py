@@ -72,13 +72,17 @@ def table(found: dict[str, Varied | None], options: EntropyOptions) -> Table:
         f"log2 of the moves played, as in the paper. rarefied: of {options.least} visits, over log2 of the legal moves"
     )
     shown = Table(title="Normalised entropy of moves, 95 % intervals over positions", caption=caption)
-    for column in ("set", "games", "positions", "observed", "rarefied", "on shared positions"):
+    for column in ("set", "games", "positions", "observed", "rarefied", "on shared positions", "less the first"):
         shown.add_column(column, justify="left" if column == "set" else "right")
     for name, one in found.items():
         if one is None:
-            shown.add_row(name, *["-"] * 5)
+            shown.add_row(name, *["-"] * 6)
             continue
-        values = [*map(_said, (one.observed, one.rarefied)), f"{_said(one.shared)} of {one.shared_positions}"]
+        values = [
+            *map(_said, (one.observed, one.rarefied)),
+            f"{_said(one.shared)} of {one.shared_positions}",
+            _said(one.gap),
+        ]
         shown.add_row(name, f"{one.games:,}", str(one.positions), *values)
     return shown
 

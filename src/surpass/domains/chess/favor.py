@@ -142,10 +142,10 @@ class Measured:
         legality = (masses[0] - masses[1]) * means.mean(0)
         return legality, np.asarray((means[0] - means[1]) * masses.mean(0))
 
-    def largest(self, name: str, reference: str, count: int = 12) -> list[int]:
-        """Return the positions of largest favor, each position once."""
-        favor, seen, found = self.favor(name, reference), set[str](), list[int]()
-        for index in np.argsort(-favor, kind="stable").tolist():
+    def largest(self, gains: Array, count: int = 12) -> list[int]:
+        """Return where the greatest of some gains [N] are, each position once."""
+        seen, found = set[str](), list[int]()
+        for index in np.argsort(-gains, kind="stable").tolist():
             key = " ".join(self.visits[index].fen.split(" ")[:4])
             if key not in seen and len(found) < count:
                 seen.add(key)

@@ -28,20 +28,26 @@ _STYLE = """
 """
 
 
-def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: str, boards: int = 12) -> Path:
-    """Write the page of an analysis and return its path."""
+def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: str, boards: int = 9) -> Path:
+    """Write the page of an analysis and return its path; boards are of the first policy that is not the reference."""
     style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
     others = [row.name for row in found if row.name != reference]
-    spreads = [histogram(f"favor of {name}, points", 100 * measured.favor(name, reference)) for name in others]
+    spreads = [
+        histogram(f"favor of {name}, points: positions", 100 * measured.favor(name, reference)) for name in others
+    ]
     parts = [
         f"<h1>Favor over {escape(reference)}</h1>",
         f'<p class="lead">{len(measured.visits):,} positions of '
-        f"{len({visit.game for visit in measured.visits}):,} games.</p>",
-        f"<h2>Expected scores</h2>{table(found)}",
+        f"{len({visit.game for visit in measured.visits}):,} games; points of a hundred.</p>",
+        f"<h2>Expected scores</h2>{_table(_SCORES, [_scores(row) for row in found])}",
         f'<h2>How favor is distributed</h2><div class="panels">{"".join(spreads)}</div>',
+        _table(_SPREAD, [_spread(row) for row in found if row.name != reference]),
     ]
     for name in others[:1]:
-        parts.append(f"<h2>Where {escape(name)} gains most</h2>{gallery(measured, name, reference, boards)}")
+        legality, choice = measured.parts(name, reference)
+        for what, gains in (("gains most", legality + choice), ("gains most by choice, not by legality", choice)):
+            shown = gallery(measured, name, reference, measured.largest(gains, boards))
+            parts.append(f"<h2>Where {escape(name)} {what}</h2>{shown}")
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>favor - surpass</title>'
@@ -51,43 +57,45 @@ def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: st
     return path
 
 
-def table(found: Sequence[Row]) -> str:
-    """Return the rows of an analysis as a table, in points of a hundred."""
-    heads = ["policy", "expected score", "favor", "of it legality", "of it choice", "legal"]
-    heads += ["in the engine's top 1 / 3 / 5", "skewness", "half of the gain in"]
-    lines = []
-    for row in found:
-        tops = " / ".join(f"{100 * top:.1f}" for top in row.tops)
-        cells = (
-            *map(shown, (row.expected, row.favor, row.legality, row.choice)),
-            *(f"{100 * row.legal:.1f} %", tops, f"{row.skewness:.1f}", f"{100 * row.half:.1f} % of positions"),
-        )
-        lines.append(f"<tr><td>{escape(row.name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+_SCORES = ("policy", "expected score", "favor", "of it legality", "of it choice", "legal moves")
+_SPREAD = ("policy", "among the engine's best 1, 3, 5 moves", "skewness", "half of all gains lie in")
+
+
+def _scores(row: Row) -> list[str]:
+    intervals = map(said, (row.expected, row.favor, row.legality, row.choice))
+    return [row.name, *intervals, f"{100 * row.legal:.1f} %"]
+
+
+def _spread(row: Row) -> list[str]:
+    tops = ", ".join(f"{100 * top:.1f}" for top in row.tops)
+    return [row.name, f"{tops} %", f"{row.skewness:.1f}", f"{100 * row.half:.1f} % of positions"]
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(one)}</th>" for one in heads)
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def rich_table(found: Sequence[Row], caption: str) -> Table:
-    """Return the same table for a terminal."""
+    """Return the expected scores as a table for a terminal."""
     table = Table(title="Points of a hundred, 95 % intervals over games", caption=caption)
-    for column in ("policy", "expected score", "favor", "of it legality", "of it choice", "legal", "top 1 / 3 / 5"):
+    for column in _SCORES:
         table.add_column(column, justify="left" if column == "policy" else "right")
     for row in found:
-        tops = " / ".join(f"{100 * top:.1f}" for top in row.tops)
-        intervals = map(shown, (row.expected, row.favor, row.legality, row.choice))
-        table.add_row(row.name, *intervals, f"{100 * row.legal:.1f}", tops)
+        table.add_row(*_scores(row))
     return table
 
 
-def shown(interval: Interval) -> str:
+def said(interval: Interval) -> str:
     """Return a mean and its 95 % interval, in points of a hundred."""
     return f"{100 * interval.mean:.2f} ({100 * interval.low:.2f} to {100 * interval.high:.2f})"
 
 
-def gallery(measured: Measured, name: str, reference: str, count: int) -> str:
-    """Return the positions of largest favor as boards with captions."""
+def gallery(measured: Measured, name: str, reference: str, places: Sequence[int]) -> str:
+    """Return some positions as boards with captions."""
     figures = []
-    for index in measured.largest(name, reference, count):
+    for index in places:
         row, scores = measured.chances[index], measured.scores[index]
         own, other = row[measured.at(name)], row[measured.at(reference)]
         gain = measured.favor(name, reference)[index]
