@@ -67,6 +67,24 @@ def test_stockfish_is_found_where_debian_puts_it(tmp_path: Path, monkeypatch: py
     assert there or "apt-get install stockfish" in found.remedy
 
 
+def test_a_chat_model_is_told_of_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SURPASS_CHAT_MODEL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    found = named(examine())["chat model"]
+    assert (found.state, found.found) == ("optional", "none is configured")
+    assert "set SURPASS_CHAT_MODEL" in found.remedy
+    monkeypatch.setenv("SURPASS_CHAT_MODEL", "llama")
+    for url, state, told in (
+        ("http://localhost:8000/v1", "ok", "llama at http://localhost:8000/v1, a key is set; not tried"),
+        ("http://me:sk-secret@host/v1", "optional", "url: expected no user, password or query"),
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        found = named(examine())["chat model"]
+        assert found.state == state
+        assert found.found.startswith(told)
+        assert "sk-secret" not in repr(found)
+
+
 def test_a_prover_that_does_not_answer_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coqidetop.opt", "coqc"):
         (tmp_path / name).write_text("not a program")

@@ -81,6 +81,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.chess.pack:PackOptions",
         "surpass.domains.chess.pack:main",
     ),
+    "economy ask": Command(
+        "economy ask --society NAME",
+        "print what a language model would be asked; sends nothing",
+        "surpass.domains.economy.principals.ask:AskOptions",
+        "surpass.domains.economy.principals.ask:main",
+    ),
     "economy policymaker": Command(
         "economy policymaker --out FILE",
         "train the in-context policymaker on weaker ones' histories",

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from surpass.domains.proofs import sandbox
 from surpass.errors import ConfigError
+from surpass.models import endpoint
 
 PACKAGES = (
     "torch",
@@ -69,7 +70,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return every finding, section by section."""
-    return [*_versions(), *_provers(), *_sandbox(), *_engines(), *_machine(), *_limits(), *_extras()]
+    return [*_versions(), *_provers(), *_sandbox(), *_engines(), *_machine(), *_limits(), *_extras(), _chat()]
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
@@ -209,6 +210,18 @@ def _extras() -> Iterator[Finding]:
         found = _installed(package)
         shown = f"{package} {found}" if found else f"{package} not installed"
         yield Finding("extras", f"[{extra}]", "ok" if found else "optional", shown, "" if found else remedy)
+
+
+def _chat() -> Finding:
+    remedy = f"set {endpoint.MODEL}, and {endpoint.URL} or {endpoint.KEY}: docs/howto-chat.md"
+    if not endpoint.configured():
+        return Finding("extras", "chat model", "optional", "none is configured", remedy)
+    try:
+        found = endpoint.from_environment()
+        key = "a key is set" if endpoint.key_of(found) else "no key is set"
+    except ConfigError as error:
+        return Finding("extras", "chat model", "optional", str(error), remedy)
+    return Finding("extras", "chat model", "ok", f"{found.model} at {found.url}, {key}; not tried")
 
 
 def _installed(package: str) -> str:

@@ -23,7 +23,7 @@ from surpass.core import Observation
 from surpass.domains.proofs.kernel.domain import Kernel, pose
 from surpass.errors import ConfigError, DataError, ModelError
 from surpass.models import line
-from surpass.models.chat import Chat, ChatPolicy, Dialogue, Form, Message, Wrong, instructed, one_action
+from surpass.models.chat import Chat, ChatPolicy, Dialogue, Form, Message, Wrong, instructed, one_action, open_chat
 from surpass.models.endpoint import Endpoint
 from surpass.models.exchanges import NAME, Exchanges
 from surpass.models.scripted_server import ChatServer, Said, in_turn
@@ -206,15 +206,11 @@ def test_requests_under_way_are_bounded(serve: Serve) -> None:
 
 
 def test_requests_in_a_minute_are_bounded(serve: Serve) -> None:
-    arrived = list[float]()
-
-    def answer(body: Mapping[str, Any]) -> str:
-        arrived.append(time.monotonic())
-        return "7"
-
-    chat, _ = serve(answer, per_minute=600)
+    chat, server = serve(["7"], per_minute=600)
+    began = time.monotonic()
     chat.converse([question(seed) for seed in range(4)])
-    assert arrived[-1] - arrived[0] >= 3 * 0.1 - 0.02
+    assert time.monotonic() - began >= 3 * 0.1
+    assert len(server.asked) == 4
 
 
 def test_costs_are_told_at_the_users_prices_alone(serve: Serve) -> None:
@@ -282,6 +278,27 @@ def test_a_run_goes_on_from_its_record_and_is_replayed_without_key_or_server(ser
             assert later.converse(asked) == first
             assert record.spent == spent
     assert (tmp_path / NAME).read_bytes().endswith(b"}\n")
+
+
+def test_a_chat_is_opened_by_environment_record_and_replay(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, server = serve(["7"])
+    monkeypatch.delenv("SURPASS_CHAT_MODEL", raising=False)
+    with pytest.raises(ConfigError, match="set SURPASS_CHAT_MODEL"):
+        open_chat()
+    monkeypatch.setenv("SURPASS_CHAT_MODEL", "named")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    with open_chat(tmp_path / NAME, timeout=9.0) as chat:
+        assert chat.endpoint == Endpoint("named", server.url, timeout=9.0)
+        chat.converse([question()])
+    with pytest.raises(ConfigError, match="record, replay: expected one of them"):
+        open_chat(tmp_path / NAME, replay=tmp_path)
+    for name in ("SURPASS_CHAT_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name)
+    server.close()
+    with open_chat(replay=tmp_path) as chat:  # the record knows the model
+        assert (chat.endpoint.model, chat.converse([question()])[0].value) == ("named", 7)
 
 
 def test_a_replay_that_lacks_an_exchange_says_what_comes_near(serve: Serve, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from surpass.core import Observation, Proposal
-from surpass.errors import ModelError
-from surpass.models.endpoint import Endpoint, Reply
+from surpass.errors import ConfigError, ModelError
+from surpass.models.endpoint import Endpoint, Reply, from_environment
 from surpass.models.exchanges import Exchanges, digest
 from surpass.models.line import Line
 from surpass.rollouts.seeds import derive_seed
@@ -187,6 +188,22 @@ class Chat:
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         body |= self.endpoint.extra
         return {name: value for name, value in body.items() if value is not None}
+
+
+def open_chat(
+    record: Path | str | None = None, *, replay: Path | str | None = None, key: str | None = None, **fields: Any
+) -> Chat:
+    """Return a chat with the model that the environment names; `fields` are those of `Endpoint` and go before it.
+
+    `record` is where exchanges are kept, and found again; `replay` a file, or a run's folder, to answer from alone,
+    without environment, key or network. Raises ConfigError for no model or both, DataError for no such record.
+    """
+    if replay is None:
+        return Chat(from_environment(**fields), Exchanges(None if record is None else Path(record)), key=key)
+    if record is not None:
+        raise ConfigError("record, replay: expected one of them; what is replayed is not recorded again")
+    exchanges = Exchanges.replay(Path(replay))
+    return Chat(Endpoint(**{"model": exchanges.model or "none", **fields}), exchanges, key=key)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Exchanges:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.replaying = False
+        self.model = ""  # that was asked last
         self.spent = Spent()
         self._replies = dict[str, Reply]()
         if path is not None and path.exists():
@@ -115,6 +116,7 @@ class Exchanges:
             try:
                 if digest(row["request"]) != row["key"] or set(row["reply"]) != names:
                     raise ValueError("its key or its reply is not what this program writes")
+                self.model = str(row["request"]["model"])
                 self._keep(row["key"], Reply(**row["reply"]), int(row["retries"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(

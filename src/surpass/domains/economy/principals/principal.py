@@ -39,6 +39,8 @@ PRINCIPALS: dict[str, str] = {  # each `function(society, *, seed, ...) -> Princ
     "tpe": "surpass.domains.economy.principals.optimisers:tpe",
     "cma_es": "surpass.domains.economy.principals.optimisers:cma_es",
     "ai_economist": "surpass.domains.economy.principals.ai_economist:ai_economist",
+    "llm": "surpass.domains.economy.principals.language:llm",
+    "evollm": "surpass.domains.economy.principals.language:evollm",
 }
 
 
