@@ -48,6 +48,11 @@ def test_the_figure_is_a_drawing_with_a_line_for_each_noise(finished: Path) -> N
     assert len(lines) == 2
 
 
+def test_the_report_shows_the_figure(finished: Path) -> None:
+    assert command_line(["report", str(finished)]) == 0
+    assert "log10 temperature" in (finished / "report.html").read_text()
+
+
 def test_the_student_is_at_its_optimum() -> None:
     """Where the gradient of the loss is zero: by finite differences of the loss written out again."""
     rng = np.random.default_rng(0)

@@ -60,7 +60,9 @@ def test_resuming_plays_what_is_missing(finished: tuple[Path, list[str]], tmp_pa
 
 def test_the_report_shows_it(finished: tuple[Path, list[str]]) -> None:
     assert command_line(["report", str(finished[0])]) == 0
-    assert "T 0.001" in (finished[0] / "report.html").read_text()
+    page = (finished[0] / "report.html").read_text()
+    assert "T 0.001" in page
+    assert "puzzles solved" in page
 
 
 def test_what_is_wrong_is_one_message(

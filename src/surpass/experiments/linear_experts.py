@@ -73,7 +73,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     rows = [_part(config, run.path, noise, seed) for noise in config.noises for seed in config.seeds]
     arms = {f"noise {noise:g}": _arm(config, rows, noise) for noise in config.noises}
     title, x, lines = "accuracy above the best expert's", "log10 temperature", curves(config, rows)
-    summary = {"arms": arms, "figures": {title: {"x": x, "lines": lines}}}
+    summary = {"arms": arms, "figures": [{"title": title, "x_label": x, "lines": lines}]}
     run.metrics_path.touch()  # a record without rows: nothing was learned step by step
     run.write_summary(summary)
     (run.path / "figure.svg").write_text(drawing(title, lines, x_label=x), encoding="utf-8")

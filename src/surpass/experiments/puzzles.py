@@ -88,7 +88,8 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         attempts = _solved(config, run.path, players, puzzles)
     arms = {name: _arm(config, puzzles, some) for name, some in attempts.items()}
     lines = curves(arms)
-    summary = {"arms": arms, "rows": report.as_json(), "figures": {"puzzles solved": {"x": "rating", "lines": lines}}}
+    figure = {"title": "puzzles solved", "x_label": "rating", "lines": lines}
+    summary = {"arms": arms, "rows": report.as_json(), "figures": [figure]}
     run.metrics_path.touch()  # a record without rows: nothing was learned step by step
     run.write_summary(summary)
     (run.path / "figure.svg").write_text(drawing("puzzles solved", lines, x_label="rating"), encoding="utf-8")
