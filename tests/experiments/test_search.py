@@ -13,8 +13,9 @@ import pytest
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.domains.proofs.kernel.domain import Kernel
 from surpass.errors import ConfigError
+from surpass.experiments.records import record_problems
 from surpass.experiments.search import PRESETS, Config, check, main
-from surpass.experiments.search_arms import ROWS, SEARCHES, record
+from surpass.experiments.search_arms import ROWS, SEARCHES
 from surpass.experiments.search_table import Found
 from surpass.models.scripted import Uniform
 from surpass.rollouts.runner import Budget, run
@@ -96,18 +97,18 @@ def records(path: Path) -> list[tuple[str, tuple[str, ...], str, int]]:
 @pytest.mark.parametrize("stop_after", [0, 1, 4, 8, 11])
 def test_an_interrupted_record_repeats_no_finished_problem(tmp_path: Path, stop_after: int) -> None:
     problems = list(forest().problems("train"))
-    record(tmp_path / "whole", problems, Tried())
+    record_problems(tmp_path / "whole", problems, Tried())
     with pytest.raises(KeyboardInterrupt):
-        record(tmp_path / "cut", problems, Tried(stop_after))
+        record_problems(tmp_path / "cut", problems, Tried(stop_after))
     kept = Run.open(tmp_path / "cut")
     state = kept.load() or {"finished": 0}
     with kept.trajectories_path.open("ab") as file:
         file.write(b'{"problem": {"key"')  # torn in the middle of a line
     attempts = Tried()
-    record(tmp_path / "cut", problems, attempts)
+    record_problems(tmp_path / "cut", problems, attempts)
     assert attempts.asked == [problem.key for problem in problems[state["finished"] :]]
     assert records(tmp_path / "cut") == records(tmp_path / "whole")
-    record(tmp_path / "cut", problems, attempts)  # finished: nothing is asked
+    record_problems(tmp_path / "cut", problems, attempts)  # finished: nothing is asked
     assert len(attempts.asked) == len(problems) - state["finished"]
 
 

@@ -6,6 +6,8 @@ EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
     "search": "surpass.experiments.search",
     "premises": "surpass.experiments.premises",
+    "minif2f": "surpass.experiments.minif2f",
+    "search_training": "surpass.experiments.search_training",
     "objectives": "surpass.experiments.objectives",
     "linear_experts": "surpass.experiments.linear_experts",
     "puzzles": "surpass.experiments.puzzles",

@@ -9,17 +9,22 @@ an arm is, and what is searched or sampled; that is each experiment's own.
 from __future__ import annotations
 
 import random
+import resource
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
-from surpass.core import Status, Trajectory
+from surpass.core import Problem, Status, Trajectory
 from surpass.errors import DataError
 from surpass.evaluation.diversity import actions_key
 from surpass.evaluation.passk import pass_at_k
@@ -70,6 +75,59 @@ def record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: i
         yield trajectory
     totals = {name: sum(bill[name] for bill in bills.values()) for name in ("proposals", "steps", "tokens")}
     run.write_summary({"problems": problems, "seconds": time.monotonic() - began, **totals})
+
+
+Attempts = Callable[[Sequence[Problem]], Iterable[Trajectory]]
+
+
+def record_problems(
+    path: Path, problems: Sequence[Problem], attempts: Attempts, *, console: Console | None = None
+) -> None:
+    """Record attempts at all problems, in order, and sum up what they took; finished problems are not tried again.
+
+    Unlike `record` it goes on where it was interrupted: a checkpoint knows how many problems are finished.
+    """
+    if (path / "summary.json").exists():
+        return
+    kept = run_at(path, {"problems": len(problems)})
+    state = kept.resume() or {"finished": 0, "seconds": 0.0, "prover_seconds": 0.0}
+    clock = _Clock(state["seconds"], state["prover_seconds"])
+    bills: list[Mapping[str, float]] = []
+    rest = problems[state["finished"] :]
+    groups = groupby(attempts(rest), key=lambda one: one.problem.key)
+    shown = console or Console(stderr=True, quiet=True)
+    for _, group in track(groups, path.name, total=len(rest), console=shown, disable=console is None):
+        kept.append(list(group))
+        state = {"finished": state["finished"] + 1, **clock.read()}
+        kept.save(state)
+    for _, group in groupby(kept.trajectories(), key=lambda one: one.problem.key):
+        bills.append(list(group)[-1].info)  # costs add up within a problem: the last counts
+    names = ("proposals", "steps", "tokens", "verifier_seconds")
+    totals = {name: sum(bill[name] for bill in bills) for name in names}
+    kept.write_summary({"problems": len(problems), **clock.read(), **totals})
+
+
+class _Clock:
+    """Wall-clock seconds, and CPU seconds of the processes below this one: those of the provers."""
+
+    def __init__(self, seconds: float, prover_seconds: float) -> None:
+        self._wall, self._cpu = time.monotonic() - seconds, _children() - prover_seconds
+
+    def read(self) -> dict[str, float]:
+        return {"seconds": time.monotonic() - self._wall, "prover_seconds": _children() - self._cpu}
+
+
+def _children() -> float:
+    """Return the CPU seconds of all processes below this one, those that have ended included."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = ended.ru_utime + ended.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -12,23 +12,18 @@ Seeds depend on the problem, so no result depends on what was finished when.
 
 from __future__ import annotations
 
-import resource
-import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-
-import psutil
 
 from surpass.core import Conversation, Domain, Policy, Problem, Search, Trajectory
 from surpass.errors import ConfigError
 from surpass.experiments import proof_flow
 from surpass.experiments.proof_flow_arms import new_policy
 from surpass.experiments.proof_flow_data import Data, opened, prover
-from surpass.experiments.records import run_at, sampled, weights
+from surpass.experiments.records import Attempts, record_problems, sampled, weights
 from surpass.experiments.stored import stored_config
 from surpass.models.fixed import ROCQ_HAMMER, Fixed
 from surpass.models.mixture import Mixture
@@ -129,7 +124,7 @@ def _part(config: Config, flow: Flow, folder: Path, arm: str) -> None:
         problems = sampled(data.test, config.problems)
         if not arm:
             for row in rows_of(config, flow):
-                record(_unit(folder, row, config), problems, _row(config, flow, data, row))
+                record_problems(_unit(folder, row, config), problems, _row(config, flow, data, row))
             return
         policy = new_policy(flow.config, data, config.seed)
         policy.load_state_dict(weights(flow.path / "train" / f"{arm}-{config.seed}"))
@@ -139,7 +134,7 @@ def _part(config: Config, flow: Flow, folder: Path, arm: str) -> None:
             search = partial(again, search=SEARCHES[name](config), rounds=MANY, solutions=MANY)
             chosen: Policy = critic if name in CRITIC else fast
             attempt = partial(_attempt, config, data.domain, search, chosen)
-            record(_unit(folder, f"{name}+{arm}", config), problems, attempt)
+            record_problems(_unit(folder, f"{name}+{arm}", config), problems, attempt)
 
 
 def rows_of(config: Config, flow: Flow) -> tuple[str, ...]:
@@ -168,51 +163,6 @@ def _attempt(
         seed=derive_seed(config.seed, "search"),
         options=RunOptions(live=config.live),
     )
-
-
-Attempts = Callable[[Sequence[Problem]], Iterable[Trajectory]]
-
-
-def record(path: Path, problems: Sequence[Problem], attempts: Attempts) -> None:
-    """Record attempts at all problems, in order, and sum up what they took; finished problems are not tried again."""
-    if (path / "summary.json").exists():
-        return
-    kept = run_at(path, {"problems": len(problems)})
-    state = kept.resume() or {"finished": 0, "seconds": 0.0, "prover_seconds": 0.0}
-    clock = _Clock(state["seconds"], state["prover_seconds"])
-    bills: list[Mapping[str, float]] = []
-    for _, group in groupby(attempts(problems[state["finished"] :]), key=lambda one: one.problem.key):
-        kept.append(list(group))
-        state = {"finished": state["finished"] + 1, **clock.read()}
-        kept.save(state)
-    for _, group in groupby(kept.trajectories(), key=lambda one: one.problem.key):
-        bills.append(list(group)[-1].info)  # costs add up within a problem: the last counts
-    names = ("proposals", "steps", "tokens", "verifier_seconds")
-    totals = {name: sum(bill[name] for bill in bills) for name in names}
-    kept.write_summary({"problems": len(problems), **clock.read(), **totals})
-
-
-class _Clock:
-    """Wall-clock seconds, and CPU seconds of the processes below this one: those of the provers."""
-
-    def __init__(self, seconds: float, prover_seconds: float) -> None:
-        self._wall, self._cpu = time.monotonic() - seconds, _children() - prover_seconds
-
-    def read(self) -> dict[str, float]:
-        return {"seconds": time.monotonic() - self._wall, "prover_seconds": _children() - self._cpu}
-
-
-def _children() -> float:
-    """Return the CPU seconds of all processes below this one, those that have ended included."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = ended.ru_utime + ended.ru_stime
-    for child in psutil.Process().children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
 
 
 def _row(config: Config, flow: Flow, data: Data, name: str) -> Attempts:
