@@ -67,9 +67,9 @@ def test_likelihood_of_the_targets_has_the_visits_as_its_fixed_point() -> None:
         optimiser.zero_grad()
         batch = collate(policy, made, log_return)
         loss, _ = likelihood(batch, accepted_only=False)
-        loss.backward()
+        torch.autograd.backward(loss)
         assert batch.logp.grad is not None
-        policy.logp(made).backward(batch.logp.grad)
+        torch.autograd.backward(policy.logp(made), batch.logp.grad)
         optimiser.step()
     steps = [Trajectory(Problem("p"), (Step(ROOT, Proposal(action)),), VISITED.verdict) for action in "lrx"]
     assert policy.logp(steps).exp()[:, 0].tolist() == pytest.approx([0.75, 0.25, 0.0], abs=0.01)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
+from rich.table import Column, Table
 
 from surpass.core import Status, Trajectory
 from surpass.evaluation.diversity import distinct_per_solved
@@ -145,9 +145,13 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return the tables that a run ends with: every row at every budget, and the differences at the largest."""
     budgets = list(next(iter(summary["arms"].values()))["at"])
     heads = [f"solved @{calls}" for calls in budgets]
-    columns = ("search+policy", *heads, "95 % interval", "distinct", "calls to 1st", "s to 1st", "solved/CPU s")
+    columns = (*heads, "95 % interval", "distinct", "calls to 1st", "s to 1st", "solved/CPU s")
     problems = next(iter(summary["arms"].values()))["problems"]
-    rows = Table(*columns, title=f"{problems} held-out problems ({summary['prover']}), verifier calls each")
+    rows = Table(
+        Column("search+policy", no_wrap=True),
+        *columns,
+        title=f"{problems} held-out problems ({summary['prover']}), verifier calls each",
+    )
     for name, row in summary["arms"].items():
         low, high = row["ci95"]
         rate = row["solved_per_prover_second"]
@@ -160,7 +164,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
             "-" if row["seconds_to_first"] is None else f"{row['seconds_to_first']:.2f}",
             "-" if rate is None else f"{rate:.2f}",
         )
-    gains = Table(f"difference @{budgets[-1]}", "mean", "95 % interval, paired")
+    gains = Table(Column(f"difference @{budgets[-1]}", no_wrap=True), "mean", "95 % interval, paired")
     for name, at in summary["comparisons"].items():
         low, high = at[budgets[-1]]["ci95"]
         gains.add_row(name, f"{at[budgets[-1]]['difference']:+.1%}", f"{low:+.1%} to {high:+.1%}")
