@@ -229,3 +229,19 @@ def test_a_large_search_keeps_its_proof_and_counts_what_it_leaves_out() -> None:
     assert "exact proof" in drawn
     assert f"200 refused · {200 - (ROWS - 22)} not drawn" in drawn
     assert drawn.count("<circle") == ROWS
+
+
+def test_tables_and_figures_of_a_summary_are_drawn_and_escaped(folder: Path) -> None:
+    run = Run(folder)
+    summary = run.summary() | {
+        "tables": {EVIL: {"columns": ["player", EVIL], "rows": [["a", "+12"], [EVIL, "-3"]], "note": EVIL}, "bad": 3},
+        "figures": {
+            EVIL: {"x": EVIL, "lines": {EVIL: {"0": [[0, 1.0], [1, float("nan")], [2, 3.0]], "1": [[0, 2], [2, 5]]}}}
+        },
+    }
+    run.write_summary(summary)
+    page = Page(report.write(folder).read_text(encoding="utf-8"))
+    assert set(page.tags) <= TAGS
+    assert not any(name.startswith("on") for name in page.attributes)
+    assert "+12" in page.text
+    assert page.text.count("alert(1)") >= 6

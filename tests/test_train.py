@@ -45,8 +45,9 @@ def supervised() -> Parts[TinyState]:
     return Parts(TinyPolicy(TEXTS), PROBLEMS, likelihood, log_return, demonstrations=DEMONSTRATIONS)
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 3, 64])
-def test_two_passes_are_one(micro_batch: int) -> None:
+def test_two_passes_are_one(micro_batch: int, keep: bool) -> None:
     """The gradient of policy and log Z is that of the loss computed through the model at once."""
     policy, log_z = TinyPolicy(TEXTS), ProblemLogZ(KEYS, initial=0.3)
     plays = [t for t in rollouts(policy, n=5) if t.verdict.status is not Status.UNKNOWN]
@@ -58,9 +59,9 @@ def test_two_passes_are_one(micro_batch: int) -> None:
         partial(trajectory_balance, beta=0.7, relative=False),
         likelihood,
     ):
-        batch = collate(
-            policy, plays, log_return, reference=reference, heads=Heads(log_z=log_z), micro_batch=micro_batch
-        )
+        heads = Heads(log_z=log_z)
+        batch = collate(policy, plays, log_return, reference=reference, heads=heads, micro_batch=micro_batch, keep=keep)
+        assert (batch.graph is not None) == (keep and micro_batch >= len(plays))
         loss, _ = objective(batch)
         torch.autograd.backward(loss)
         tokens = push(policy, plays, batch, heads=Heads(log_z=log_z), micro_batch=micro_batch)
@@ -270,6 +271,34 @@ def test_learning_rate() -> None:
     assert [warmth(config, step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     cosine = replace(config, schedule="cosine", warmup=0)
     assert [warmth(cosine, step) for step in (0, 5, 10)] == pytest.approx([1.0, 0.5, 0.0])
+    floor = replace(cosine, decay_steps=4, least_rate=0.1)  # it may end before the run does, or go on after
+    assert [warmth(floor, step) for step in (0, 2, 4, 9)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    assert warmth(replace(floor, decay_steps=40), 20) == pytest.approx(0.55)
+
+
+def test_lessons_are_learned_by_step_and_not_recorded(tmp_path: Path) -> None:
+    """What step n learns from depends on n alone, whatever the problems; there need be none."""
+    asked = list[int]()
+
+    def lessons(step: int) -> Sequence[Trajectory]:
+        asked.append(step)
+        return DEMONSTRATIONS[KEYS[step % 2]]
+
+    parts = replace(supervised(), problems=(), demonstrations={}, lessons=lessons)
+    run = Run.create(tmp_path / "run", {})
+    last = train(replace(CONFIG, steps=3), parts, run)
+    train(replace(CONFIG, steps=5), replace(parts, policy=TinyPolicy(TEXTS)), run)
+    assert asked == [0, 1, 2, 3, 4]
+    assert last["chosen_rows"] == 1
+    assert not list(run.trajectories())
+
+
+def test_the_betas_of_the_optimiser_are_those_asked_for(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    train(replace(CONFIG, steps=1, betas=(0.5, 0.7)), supervised(), run)
+    state = run.load()
+    assert state is not None
+    assert state["optimiser"]["param_groups"][0]["betas"] == (0.5, 0.7)
 
 
 @pytest.mark.parametrize("cap", [0, -1, float("nan")])

@@ -15,4 +15,5 @@ BENCHES: dict[str, str] = {
     "search": "surpass.search.bench",
     "trl": "surpass.integrations.bench",
     "arena": "surpass.domains.chess.bench",
+    "pretrain": "surpass.domains.chess.pretrain_bench",
 }

@@ -81,6 +81,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.chess.pack:PackOptions",
         "surpass.domains.chess.pack:main",
     ),
+    "chess train": Command(
+        "chess train --pack DIR --out RUN",
+        "train a chess model from scratch on a pack",
+        "surpass.domains.chess.pretrain:PretrainOptions",
+        "surpass.domains.chess.pretrain:main",
+    ),
     "economy ask": Command(
         "economy ask --society NAME",
         "print what a language model would be asked; sends nothing",

@@ -42,9 +42,12 @@ class TrainConfig:
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-2  # of log Z, flows and values: 10 to 100 times the policy's
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
     clip: float = 0.5  # gradient norm, of the policy and of each head apart
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # steps of linear warm-up
+    decay_steps: int = 0  # the step at which the cosine has ended; 0: the last one
+    least_rate: float = 0.0  # where it ends, as a share of the learning rate
     micro_batch: int = 8  # trajectories in one pass through the model; changes memory, not the gradient
     passes: int = 1  # steps of the optimiser on what a step found; `logp_old` stays that of the first (PPO, GRPO)
     temper_probability: float = 0.666  # of a step that samples at a temperature from U(low, high), not at 1
@@ -74,6 +77,7 @@ class Parts(Generic[State]):
     budget: Budget = Budget()  # noqa: RUF009 - frozen; of one conversation of the search
     options: RunOptions = RunOptions()  # noqa: RUF009 - frozen
     demonstrations: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)  # by problem key, in every batch
+    lessons: Callable[[int], Sequence[Trajectory]] | None = None  # what step n learns from, whatever the problems
     reference: Trainable | None = None  # frozen
     heads: Heads = Heads()  # noqa: RUF009 - frozen; what the objective needs besides: log Z, flows, values
     replay: Memory | None = None  # takes in what the search finds; proofs of a live prover through an `Admission`
@@ -84,12 +88,13 @@ class Parts(Generic[State]):
 
 
 def warmth(config: TrainConfig, step: int) -> float:
-    """Return the factor of the learning rate: linear from 0 over the warm-up, then constant or a half cosine to 0."""
+    """Return the factor of the learning rate: linear from 0 over the warm-up, then constant or a half cosine down."""
     if step < config.warmup:
         return (step + 1) / (config.warmup + 1)
     if config.schedule == "constant":
         return 1.0
-    return 0.5 + 0.5 * math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup))
+    way = min(1.0, (step - config.warmup) / max(1, (config.decay_steps or config.steps) - config.warmup))
+    return config.least_rate + (1 - config.least_rate) * (0.5 + 0.5 * math.cos(math.pi * way))
 
 
 def spent(config: TrainConfig, row: Metrics) -> str:
@@ -115,12 +120,12 @@ def sharpened(batch: Batch, factor: float) -> Batch:
 
 def check(config: TrainConfig, parts: Parts[State]) -> None:
     """Raise ConfigError for numbers that cannot be used or parts that do not fit together."""
-    if not parts.problems:
+    if not parts.problems and (parts.lessons is None or parts.search is not None):
         raise ConfigError("train: no problems; expected at least one, choose another split")
     if (parts.search is None) != (parts.domain is None):
         raise ConfigError("train: a search needs a domain and a domain a search; give both, or neither (supervised)")
-    if parts.search is None and not parts.demonstrations:
-        raise ConfigError("train: neither a search nor demonstrations; there is nothing to learn from")
+    if parts.search is None and parts.lessons is None and not parts.demonstrations:
+        raise ConfigError("train: neither a search nor demonstrations nor lessons; there is nothing to learn from")
     counts = ("steps", "problems_per_step", "micro_batch", "passes")
     for name in (*counts, "checkpoint_every", "evaluate_every", "patience"):
         if asdict(config)[name] < 1:

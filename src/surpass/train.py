@@ -54,7 +54,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
     for head in parts.heads.modules().values():  # a decayed log Z would be a wrong one
         groups.append({"params": list(head.parameters()), "lr": config.head_learning_rate, "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
     rates = [group["lr"] for group in optimiser.param_groups]
     row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
     state = folder.resume()
@@ -113,6 +113,7 @@ def _act(
         searched += [] if again else [problem]
     row["replayed"] = float(len(others))
     others += [trajectory for problem in chosen for trajectory in parts.demonstrations.get(problem.key, ())]
+    others += () if parts.lessons is None else parts.lessons(step)
     fresh: list[Trajectory] = []
     if parts.search is not None and parts.domain is not None:
         options = replace(parts.options, step=step)
@@ -143,7 +144,9 @@ def _learn(
     micro_batch, reference = config.micro_batch, parts.reference
     row["sharpness"] = parts.sharpness(int(row["step"]) - 1)
     for again in range(config.passes):
-        batch = collate(policy, plays, parts.reward, reference=reference, heads=heads, micro_batch=micro_batch)
+        batch = collate(
+            policy, plays, parts.reward, reference=reference, heads=heads, micro_batch=micro_batch, keep=True
+        )
         old = batch.logp_old if old is None else old
         loss, metrics = parts.objective(sharpened(replace(batch, logp_old=old), row["sharpness"]))
         torch.autograd.backward(loss)

@@ -162,3 +162,16 @@ def test_curves() -> None:
     assert elo_of_score(expected_score(123.0)) == pytest.approx(123.0)
     assert elo_of_score(1.0) == math.inf
     assert superiority(0, 10) < 0.001
+
+
+def test_a_contrast_is_the_sum_of_differences_and_its_variance_that_of_the_sum() -> None:
+    """Two players against one: the mean of both less the third, by hand from ratings and covariance."""
+    found = fit([*games("a", "c", 30, 10, 20), *games("b", "c", 25, 20, 15), *games("a", "b", 10, 10, 10)])
+    mean = found.contrast({"a": 0.5, "b": 0.5, "c": -1.0})
+    apart = [found.difference(name, "c") for name in "ab"]
+    assert mean.elo == pytest.approx(sum(one.elo for one in apart) / 2)
+    weights = np.array([{"a": 0.5, "b": 0.5, "c": -1.0}[name] for name in found.players])
+    deviation = math.sqrt(weights @ found.covariance @ weights)
+    assert mean.high - mean.elo == pytest.approx(1.959964 * deviation, rel=1e-5)
+    assert mean.high - mean.low < max(one.high - one.low for one in apart)
+    assert found.contrast({"a": 1.0, "c": -1.0}) == found.difference("a", "c")

@@ -81,9 +81,13 @@ class Fit:
 
     def difference(self, first: str, second: str, level: float = 0.95) -> Difference:
         """Return how far `first` is above `second`, with the normal interval and the likelihood of superiority."""
+        return self.contrast({first: 1.0, second: -1.0}, level)
+
+    def contrast(self, weights: Mapping[str, float], level: float = 0.95) -> Difference:
+        """Return the weighted sum of ratings, such as the mean of some players less another; weights sum to zero."""
         contrast = np.zeros(len(self.players))
-        contrast[self.row[first]] += 1
-        contrast[self.row[second]] -= 1
+        for name, weight in weights.items():
+            contrast[self.row[name]] += weight
         elo = float(contrast @ self.elo)
         deviation = math.sqrt(max(0.0, float(contrast @ self.covariance @ contrast)))
         half = _quantile(level) * deviation

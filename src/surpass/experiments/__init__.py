@@ -13,4 +13,5 @@ EXPERIMENTS: dict[str, str] = {
     "puzzles": "surpass.experiments.puzzles",
     "policymakers": "surpass.experiments.policymakers",
     "preferences": "surpass.experiments.preferences",
+    "transcendence": "surpass.experiments.transcendence",
 }

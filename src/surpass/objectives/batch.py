@@ -71,6 +71,7 @@ class Batch:
     log_stop_ref: Tensor | None = None  # [B, T]
     state_reward: Tensor | None = None  # [B, S] finite
     prefix_reward: Tensor | None = None  # [B, T] finite
+    graph: Tensor | None = None  # [B, T] `logp` with its graph, where one pass was enough and it was kept for `push`
 
     def leaves(self) -> dict[str, Tensor]:
         """Return what an objective may leave a gradient on, by name."""
@@ -156,18 +157,23 @@ def collate(
     reference: Trainable | None = None,
     heads: Heads = Heads(),
     micro_batch: int = 32,
+    keep: bool = False,
 ) -> Batch:
     """Return the batch of these trajectories, row i from trajectory i; `Batch.leaves` says what takes a gradient.
 
     Models and heads run without gradient, `micro_batch` trajectories at a time, and should be deterministic: the second
-    pass must meet the same values. Raises DataError for trajectories that cannot be learned from or rewards that are
-    not finite, ModelError for an answer of a wrong shape. Log-probabilities that are not finite pass: the loss tells.
+    pass must meet the same values. With `keep`, a batch that is one micro-batch keeps the graph of the policy's
+    log-probabilities, which saves `push` that pass. Raises DataError for trajectories that cannot be learned from or
+    rewards that are not finite, ModelError for an answer of a wrong shape. Log-probabilities that are not finite pass:
+    the loss tells.
     """
     _check(trajectories)
     filled = with_tokens(policy, trajectories)
     steps = [len(trajectory.steps) for trajectory in filled]
     tokens = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in filled]
-    logp = _ask("log-probabilities", policy.logp, filled, tokens, micro_batch)
+    logp = _ask("log-probabilities", policy.logp, filled, tokens, micro_batch, graph=keep)
+    graph = logp if logp.requires_grad else None
+    logp = logp.detach()
     device = logp.device
 
     def ask(name: str, head: Head | None, widths: Sequence[int] | None) -> Tensor | None:
@@ -197,6 +203,7 @@ def collate(
         log_stop_ref=ask("log-probabilities of the end", heads.log_stop_ref, tokens),
         state_reward=_rewards(ask("log-rewards of states", heads.state_reward, steps), filled),
         prefix_reward=_rewards(ask("log-rewards of prefixes", heads.prefix_reward, tokens), filled),
+        graph=graph,
     )
 
 
@@ -222,7 +229,10 @@ def push(
         if leaf.grad is None or head is None:
             continue
         rows: list[int] = leaf.grad.reshape(len(filled), -1).any(dim=1).nonzero().flatten().tolist()
-        for start in range(0, len(rows), micro_batch):
+        kept = batch.graph if name == "logp" and rows else None
+        if kept is not None:
+            torch.autograd.backward(kept, leaf.grad)
+        for start in range(0, len(rows) if kept is None else 0, micro_batch):
             some = rows[start : start + micro_batch]
             said = head([filled[row] for row in some])
             if said.requires_grad:  # not where every token was the only possible one
@@ -246,11 +256,21 @@ def _check(trajectories: Sequence[Trajectory]) -> None:
 
 
 def _ask(
-    name: str, head: Head, trajectories: Sequence[Trajectory], widths: Sequence[int] | None, micro_batch: int
+    name: str,
+    head: Head,
+    trajectories: Sequence[Trajectory],
+    widths: Sequence[int] | None,
+    micro_batch: int,
+    *,
+    graph: bool = False,
 ) -> Tensor:
-    """Return what a model or head says, without gradient: [B], or [B, most of `widths`] with zeros for padding."""
+    """Return what a model or head says: [B], or [B, most of `widths`] with zeros for padding.
+
+    Without gradient; with `graph`, and all of them in one micro-batch, as the model gave it.
+    """
     rows: list[Tensor] = []
-    with torch.no_grad():
+    once = graph and len(trajectories) <= micro_batch
+    with torch.set_grad_enabled(once):
         for start in range(0, len(trajectories), micro_batch):
             some = trajectories[start : start + micro_batch]
             part = head(some)
@@ -260,7 +280,10 @@ def _ask(
                     f"expected {name} of shape {expected} (trajectories, then steps or tokens of `Proposal.tokens` "
                     f"where there is one for each), got {tuple(part.shape)}; fix the model or head that gave them"
                 )
-            rows.extend(part.to(torch.promote_types(part.dtype, torch.float32)))
+            part = part.to(torch.promote_types(part.dtype, torch.float32))
+            if once:
+                return part
+            rows.extend(part)
     if widths is None:
         return torch.stack(rows)
     values = rows[0].new_zeros(len(rows), max(widths))

@@ -207,6 +207,30 @@ def test_games_end_where_the_domain_says_and_not_before(tmp_path: Path) -> None:
     assert ends
 
 
+def test_games_begin_from_the_position_asked_for(tmp_path: Path) -> None:
+    """An ending with Black to move: the games replay from it, go on from it, and never mix with others."""
+    start = "4k3/ppp5/8/8/8/8/5PPP/4K3 b - - 3 20"
+    run(options(tmp_path, start=start, opening_plies=2))
+    report = Report()
+    games = list(read([tmp_path / "games.pgn"], ANY, report))
+    assert report.kept == 6
+    assert not report.bad
+    for game in games:
+        assert game.fen == start
+        board = chess.Board(start)
+        for move in game.moves:
+            board.push_uci(move)
+        assert board.is_game_over(claim_draw=True)
+    before = (tmp_path / "games.pgn").read_bytes()
+    run(options(tmp_path, games=8, start=start, opening_plies=2))
+    assert (tmp_path / "games.pgn").read_bytes().startswith(before)
+    with pytest.raises(DataError, match="start"):
+        run(options(tmp_path, opening_plies=2))
+    for wrong in ("nonsense", "4k3/8/8/8/8/8/8/8 w - - 0 1", "7k/6Q1/6K1/8/8/8/8/8 b - - 0 1"):
+        with pytest.raises((ConfigError, DataError), match=r"FEN|position"):
+            run(options(tmp_path, out=tmp_path / "other.pgn", start=wrong))
+
+
 @pytest.mark.parametrize("killed", [1, 4])
 def test_a_killed_run_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int) -> None:
     whole = tmp_path / "whole.pgn"

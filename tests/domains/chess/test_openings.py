@@ -121,3 +121,11 @@ def test_quiet_positions(fen: str, quiet: bool) -> None:
 def test_too_few_openings_are_a_data_error() -> None:
     with pytest.raises(DataError, match="found 20"):
         random_openings(21, plies=1)
+
+
+def test_random_openings_begin_where_they_are_told() -> None:
+    start = "4k3/ppp5/8/8/8/8/5PPP/4K3 w - - 0 1"
+    found = random_openings(20, plies=3, seed=1, start=start)
+    assert len({one.moves for one in found}) == 20
+    assert {one.fen for one in found} == {start}
+    assert all(one.board().turn == chess.BLACK and len(one.moves) == 3 for one in found)

@@ -33,7 +33,7 @@ from rich.table import Table
 from surpass.domains.chess.engine import Engine
 from surpass.domains.chess.experts import Expert, Part, Think, choose, evaluations, find_stockfish, parse
 from surpass.domains.chess.pgn import movetext, write
-from surpass.domains.chess.rules import ending, identity, legal
+from surpass.domains.chess.rules import board_of, ending, identity, legal
 from surpass.errors import ConfigError, DataError, VerifierError
 from surpass.rollouts.seeds import derive_seed
 
@@ -51,6 +51,7 @@ class ExpertOptions:
     games: int = 1000  # all together, those already written included
     seed: int = 0  # of everything random
     opening_plies: int = 0  # random legal half-moves before the experts begin
+    start: str = ""  # the FEN that all games begin from; empty: the initial position
     jobs: int | None = None  # processes; by default one for each core
     seconds: float = 10.0  # for each answer of an engine; a game that needs more is played again, then lost
 
@@ -77,6 +78,7 @@ class Match:
     opening_plies: int
     seconds: float
     program: str  # the engine, empty where no expert has one
+    start: str = ""  # FEN, empty: the initial position
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ class Seats:
         if key not in self._fresh:
             engine.new_game()
             self._fresh.add(key)
-        position = f"startpos moves {' '.join(played)}" if played else "startpos"
+        start = f"fen {self._match.start}" if self._match.start else "startpos"
+        position = f"{start} moves {' '.join(played)}" if played else start
         found = engine.think(position, f"nodes {part.nodes}")
         return evaluations(found.move, found.scores)
 
@@ -174,7 +177,8 @@ def play(match: Match, number: int, think: Think) -> Played:
     rng = random.Random(derive_seed(match.seed, "game", number))
     experts = len(match.experts)
     white, black = pairing(number, experts)
-    board, played, sans = chess.Board(), list[str](), list[str]()
+    board, played, sans = board_of(match.start), list[str](), list[str]()
+    first = board.ply()
     seen: Counter[Hashable] = Counter()
 
     def push(move: chess.Move) -> tuple[str, str] | None:
@@ -188,7 +192,7 @@ def play(match: Match, number: int, think: Think) -> Played:
 
     seen[identity(board)] += 1
     end = None
-    for move in opening(match.seed, number // (experts * experts), match.opening_plies):
+    for move in opening(match.seed, number // (experts * experts), match.opening_plies, start=match.start):
         end = push(move)
     while end is None:
         seat = match.experts[white if board.turn == chess.WHITE else black]
@@ -200,6 +204,7 @@ def play(match: Match, number: int, think: Think) -> Played:
         "White": match.experts[white].name,
         "Black": match.experts[black].name,
         "Result": result,
+        **({"SetUp": "1", "FEN": match.start} if match.start else {}),
         "PlyCount": str(len(played)),
         "Termination": "normal",
         "Ending": why,
@@ -207,14 +212,14 @@ def play(match: Match, number: int, think: Think) -> Played:
     for tag, expert in (("WhiteElo", match.experts[white]), ("BlackElo", match.experts[black])):
         if expert.rating is not None:
             tags[tag] = str(expert.rating)
-    return Played(number, white, black, write(tags, movetext(sans, result)), result, len(played))
+    return Played(number, white, black, write(tags, movetext(sans, result, first=first)), result, len(played))
 
 
-def opening(seed: int, number: int, plies: int) -> list[chess.Move]:
+def opening(seed: int, number: int, plies: int, *, start: str = "") -> list[chess.Move]:
     """Return random legal moves after which the game goes on; the first attempt nearly always does."""
     for attempt in range(1000):
         rng = random.Random(derive_seed(seed, "opening", number, attempt))
-        board, moves = chess.Board(), list[chess.Move]()
+        board, moves = board_of(start), list[chess.Move]()
         while len(moves) < plies and ending(board, repeated=False) is None:
             possible = list(legal(board).values())
             moves.append(possible[int(rng.random() * len(possible))])
@@ -276,7 +281,7 @@ def resume(path: Path, made: Mapping[str, Any]) -> Progress:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{beside} cannot be read: {error!r}; choose another --out") from error
     for name, value in made.items():
-        if progress.made.get(name) != value:
+        if progress.made.get(name, "") != value:
             raise DataError(
                 f"{path} was made with {name} {progress.made.get(name)!r}, not {value!r}: choose another --out"
             )
@@ -315,6 +320,8 @@ def _match(options: ExpertOptions) -> tuple[Match, str]:
     if not options.expert:
         raise ConfigError("expected at least one expert, such as --expert 'stockfish nodes=50 epsilon=0.3'")
     experts = tuple(parse(spec) for spec in options.expert)
+    if options.start and not _valid(options.start):
+        raise ConfigError(f"--start: expected the FEN of a position that can be played on, found {options.start!r}")
     if len({expert.name for expert in experts}) < len(experts):
         raise ConfigError("two experts have the same name: give one of them another with name=")
     if not options.opening_plies and not all(expert.chance for expert in experts):
@@ -328,7 +335,14 @@ def _match(options: ExpertOptions) -> tuple[Match, str]:
     for options_of_engine in {json.dumps(part.options): part.options for part in parts}.values():
         with Engine([program], options_of_engine, deadline=options.seconds) as engine:
             title = engine.title
-    return Match(experts, options.seed, options.opening_plies, options.seconds, program), title
+    return Match(experts, options.seed, options.opening_plies, options.seconds, program, options.start), title
+
+
+def _valid(fen: str) -> bool:
+    try:
+        return board_of(fen).is_valid() and ending(board_of(fen), repeated=False) is None
+    except ValueError:
+        return False
 
 
 def _made(match: Match, title: str) -> dict[str, Any]:
@@ -337,6 +351,7 @@ def _made(match: Match, title: str) -> dict[str, Any]:
         "experts": [expert.spec for expert in match.experts],
         "seed": match.seed,
         "opening_plies": match.opening_plies,
+        "start": match.start,
         "engine": title,
         "reproducible": not any(expert.drifts for expert in match.experts),
     }

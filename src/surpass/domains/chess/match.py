@@ -23,13 +23,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
+import chess
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from surpass.domains.chess.arena import ADJUDICATION, FAILURE, ILLEGAL, Pairing, Played, Player, play
 from surpass.domains.chess.openings import Opening, random_openings, read_openings
-from surpass.domains.chess.pgn import scan
+from surpass.domains.chess.pgn import scan, words
 from surpass.domains.chess.players import player
 from surpass.errors import ConfigError, DataError
 from surpass.evaluation.elo import Fit, Game, rate
@@ -48,6 +49,7 @@ class MatchOptions:
     out: Path = Path("match")  # the folder of the match; the same command goes on with it
     openings: Path | None = None  # .pgn, .epd, or either in a .zip; without: random openings without a hanging piece
     opening_plies: int = 8  # of a random opening
+    start: str = ""  # the FEN that random openings begin from; empty: the initial position
     gauntlet: bool = False  # the first player against each other; without: everybody against everybody
     live: int = 64  # games at once
     max_plies: int = 0  # draw by adjudication at this length, the opening counted; 0: never
@@ -134,6 +136,7 @@ class Recorded:
     end: str
     unit: str
     illegal: tuple[int, int]
+    moves: tuple[int, int]  # legal moves that White and Black chose, those of the opening not counted
 
 
 @dataclass(slots=True)
@@ -270,7 +273,7 @@ def schedule(options: MatchOptions, openings: Sequence[Opening]) -> list[Pairing
 
 def _openings(options: MatchOptions) -> list[Opening]:
     if options.openings is None:
-        return random_openings(options.games // 2, plies=options.opening_plies, seed=options.seed)
+        return random_openings(options.games // 2, plies=options.opening_plies, seed=options.seed, start=options.start)
     book = read_openings(options.openings)
     order = sorted(range(len(book)), key=lambda index: derive_seed(options.seed, "book", index))
     return [book[index] for index in order]
@@ -305,7 +308,7 @@ def _anchors(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
 
 def _identity(options: MatchOptions, pairings: Sequence[Pairing]) -> dict[str, Any]:
     """Return what must be equal for a match to go on; how it is carried out (live, deadline, out) may change."""
-    free = {"out", "live", "deadline", "anchor", "sprt", "sprt_elo", "openings"}
+    free = {"out", "live", "deadline", "anchor", "sprt", "sprt_elo", "openings", "start"}  # the last two: as places
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     places = [[one.opening.fen, *one.opening.moves] for one in pairings]
     return {**kept, "openings": derive_seed(json.dumps(places))}
@@ -313,7 +316,15 @@ def _identity(options: MatchOptions, pairings: Sequence[Pairing]) -> dict[str, A
 
 def _recorded(game: Played, names: Sequence[str]) -> Recorded:
     one = game.pairing
-    return Recorded(one.round, names[one.white], names[one.black], game.result, game.end, one.unit, game.illegal)
+    white, black = names[one.white], names[one.black]
+    moves = _shares(one.opening.board().turn == chess.WHITE, game.plies)
+    return Recorded(one.round, white, black, game.result, game.end, one.unit, game.illegal, moves)
+
+
+def _shares(white_first: bool, plies: int) -> tuple[int, int]:
+    """Return how many of some half-moves are White's and Black's."""
+    first, second = plies - plies // 2, plies // 2
+    return (first, second) if white_first else (second, first)
 
 
 def _games(record: Any) -> list[Game]:
@@ -328,12 +339,14 @@ def _resume(path: Path) -> Iterator[Recorded]:
     whole = content[: _whole(content)]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    for tags, _ in scan(whole.decode("utf-8", errors="replace").splitlines(keepends=True)):
+    for tags, text in scan(whole.decode("utf-8", errors="replace").splitlines(keepends=True)):
         try:
             illegal = int(tags["WhiteIllegal"]), int(tags["BlackIllegal"])
-            yield Recorded(
-                int(tags["Round"]), tags["White"], tags["Black"], tags["Result"], tags["End"], tags["Unit"], illegal
-            )
+            opening, plies = int(tags["OpeningPlies"]), len(words(text)[0])
+            white_first = (opening % 2 == 0) == (tags.get("FEN", " w ").split()[1:2] != ["b"])
+            moves = _shares(white_first, plies - opening)
+            white, black, result = tags["White"], tags["Black"], tags["Result"]
+            yield Recorded(int(tags["Round"]), white, black, result, tags["End"], tags["Unit"], illegal, moves)
         except (KeyError, ValueError) as error:
             raise DataError(f"{path} holds a game that no match has written ({error!r}): {tags}; restore it") from error
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import chess
 
 from surpass.domains.chess.pgn import scan, words
+from surpass.domains.chess.rules import board_of
 from surpass.errors import DataError
 from surpass.rollouts.seeds import derive_seed
 
@@ -57,23 +58,24 @@ def read_openings(path: Path, *, limit: int | None = None) -> list[Opening]:
     return list(kept)
 
 
-def random_openings(number: int, *, plies: int = 8, seed: int = 0) -> list[Opening]:
+def random_openings(number: int, *, plies: int = 8, seed: int = 0, start: str = "") -> list[Opening]:
     """Return distinct openings of random legal moves after which no side can win material by captures.
 
+    They begin from the FEN `start`; empty: the initial position.
     Raises DataError where chance finds too few (there are 20 after one ply).
     """
     kept: dict[Opening, None] = {}
     for attempt in range(200 + 100 * number):
         if len(kept) == number:
             break
-        rng, board = random.Random(derive_seed(seed, "opening", plies, attempt)), chess.Board()
+        rng, board = random.Random(derive_seed(seed, "opening", plies, attempt)), board_of(start)
         for _ in range(plies):
             legal = list(board.legal_moves)
             if not legal:
                 break
             board.push(rng.choice(legal))
         if not board.is_game_over() and not board.is_check() and _quiet(board):
-            kept[Opening(tuple(move.uci() for move in board.move_stack))] = None
+            kept[Opening(tuple(move.uci() for move in board.move_stack), start)] = None
     if len(kept) < number:
         raise DataError(f"expected {number} openings of {plies} plies, found {len(kept)}; ask for more plies or fewer")
     return list(kept)
