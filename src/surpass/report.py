@@ -41,9 +41,8 @@ PANELS = (
 )  # drawn first, in this order
 AT_MOST = 10  # panels
 TRAINING = (("train",), ("automation",))  # folders whose problems were learned from, see `experiments/`
-SHOWN = {"arms", "machine", "tables", "figures"}  # of summary.json: in sections of their own
 POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
-SHOWN = {"arms", "machine", "figures", "pictures"}  # keys of summary.json with sections of their own
+SHOWN = {"arms", "machine", "tables", "figures", "pictures"}  # keys of summary.json with sections of their own
 INDEX = {"arm", "seed", "step", "epoch", "seconds", "time"}  # of a row of metrics: not drawn
 COLUMNS = {  # of the table: key of summary.json -> heading
     "solved": "solved",
@@ -70,8 +69,7 @@ def write(run: Path) -> Path:
     sections = [
         _heading(run, config, summary),
         _section("Results", _table(summary.get("arms", {}), arms)),
-        *(_section(escape(str(title)), _listing(table)) for title, table in _named(summary, "tables").items()),
-        _section("Figures", _figures(_named(summary, "figures"))),
+        *(_section(escape(str(title)), _listing(table)) for title, table in summary.get("tables", {}).items()),
         _section("Samples that solve", _pass_at_k(summary.get("arms", {}), arms)),
         _section("Curves", _figures(summary.get("figures", []), arms)),
         _section("Pictures", _pictures(run, summary.get("pictures", {}))),
@@ -160,12 +158,6 @@ def _table(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) ->
     return f'<div class="wide"><table><tr>{head}<th></th></tr>{"".join(lines)}</table></div>{note if rates else ""}'
 
 
-def _named(summary: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return the tables or figures that an experiment has put into its summary, by title."""
-    found = summary.get(kind, {})
-    return found if isinstance(found, dict) else {}
-
-
 def _listing(table: Any) -> str:
     """Return {"columns": [...], "rows": [[...], ...], "note": ...} as a table; every cell is text of its own making."""
     if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
@@ -178,26 +170,6 @@ def _listing(table: Any) -> str:
     )
     note = f'<p class="soft">{escape(str(table["note"]))}</p>' if table.get("note") else ""
     return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>{note}'
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    """Return {title: {"x": label, "lines": {arm: {seed: [[x, y], ...]}}}} as panels under one legend."""
-    lines = {title: figure.get("lines", {}) for title, figure in figures.items() if isinstance(figure, dict)}
-    arms = {arm: number for number, arm in enumerate(dict.fromkeys(arm for drawn in lines.values() for arm in drawn))}
-    panels = [
-        curves.panel(
-            title, {arm: _points(seeds) for arm, seeds in drawn.items()}, arms, x_label=str(figures[title].get("x"))
-        )
-        for title, drawn in lines.items()
-    ]
-    return f'{curves.legend(arms)}<div class="panels">{"".join(panels)}</div>' if any(panels) else ""
-
-
-def _points(seeds: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    return {
-        seed: [(float(x), float(y)) for x, y in points if _is_number(x) and _is_number(y)]
-        for seed, points in seeds.items()
-    }
 
 
 def _cell(key: str, value: Any) -> str:
@@ -257,8 +229,10 @@ def _curves(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
 
 def _figures(figures: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> str:
     """Return the figures that a summary holds: {"title", "x_label", "lines": {arm: {seed: [[x, y], ...]}}} each."""
-    panels = [curves.panel(one["title"], one["lines"], colours, x_label=one["x_label"]) for one in figures]
-    return f'{curves.legend(colours)}<div class="panels">{"".join(panels)}</div>' if any(panels) else ""
+    arms = dict.fromkeys(arm for one in figures for arm in one["lines"])
+    own = {arm: colours.get(arm, number) for number, arm in enumerate(arms)}  # lines may be of groups of arms
+    panels = [curves.panel(one["title"], one["lines"], own, x_label=one["x_label"]) for one in figures]
+    return f'{curves.legend(own)}<div class="panels">{"".join(panels)}</div>' if any(panels) else ""
 
 
 def _pictures(run: Path, pictures: Mapping[str, str]) -> str:

@@ -103,7 +103,7 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
         "prior": fit.prior,
         "training": _training(config, folder),
         "tables": _tables(config, fit, arms, causes, best),
-        "figures": _figures(config, fit, best, conduct),
+        "figures": [*_figures(config, fit, best, conduct), _losses(config, folder)],
         "machine": _machine(),
     }
 
@@ -231,7 +231,7 @@ def _tables(
 
 def _figures(
     config: Config, fit: Fit, best: Mapping[str, str], conduct: Mapping[Entry, Conduct]
-) -> dict[str, dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Return curves over the logarithm of the temperature, one line for each seed."""
     gaps: dict[str, dict[str, list[list[float]]]] = {}
     shares: dict[str, dict[str, list[list[float]]]] = {}
@@ -250,10 +250,21 @@ def _figures(
             share = done.illegal / max(1, done.proposed)
             shares.setdefault(arm, {}).setdefault(str(entry.seed), []).append([at, share])
     axis = f"log10 of the temperature (greedy at {GREEDY_AT:g})"
-    return {
-        "Elo above the best expert of the set": {"x": axis, "lines": gaps},
-        "Share of tries that are illegal": {"x": axis, "lines": shares},
-    }
+    return [
+        {"title": "Elo above the best expert of the set", "x_label": axis, "lines": gaps},
+        {"title": "Share of tries that are illegal", "x_label": axis, "lines": shares},
+    ]
+
+
+def _losses(config: Config, folder: Path) -> dict[str, Any]:
+    """Return the held-out loss of all models as it fell, in nats a token."""
+    lines: dict[str, dict[str, list[list[float]]]] = {}
+    for one in game_sets(config):
+        for seed in config.seeds:
+            rows = Run(folder / "models" / f"{one.name}-{seed}").metrics()
+            points = [[row["gradient_tokens"], row["eval/loss"]] for row in rows if "eval/loss" in row]
+            lines.setdefault(one.name, {})[str(seed)] = points
+    return {"title": "Loss of held-out games", "x_label": "tokens learned", "lines": lines}
 
 
 def _machine() -> dict[str, str]:

@@ -42,7 +42,7 @@ class PretrainOptions:
 
     pack: Path = Path("pack")  # made by `surpass chess pack`
     out: Path = Path("runs/chess")  # the run folder; the same command goes on with it
-    preset: str = "1m"  # tiny, 1m, 2m, 8m on moves; 50m, the paper's, on characters
+    preset: str = "1m"  # tiny, 500k, 1m, 2m, 8m on moves; 50m, the paper's, on characters
     steps: int | None = None  # by default one epoch
     epochs: float = 1.0  # without --steps
     rows: int | None = None  # of a step; by default the preset's, as are the two below

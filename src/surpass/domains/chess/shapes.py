@@ -1,6 +1,7 @@
 """Networks of transcripts from scratch, by name: from one that learns on a CPU in minutes to the paper's.
 
     tiny    moves       Llama   2 layers, width  32, context   64     0.1 M    for tests
+    500k    moves       Llama   3 layers, width  96, context  256     0.5 M    a crowded CPU, minutes
     1m      moves       Llama   4 layers, width 128, context  256     1.1 M    a CPU, minutes to an hour
     2m      moves       Llama   6 layers, width 160, context  256     2.2 M
     8m      moves       Llama   8 layers, width 256, context  384     7.9 M
@@ -43,6 +44,7 @@ class Shape:
 
 SHAPES: Mapping[str, Shape] = {
     "tiny": Shape("moves", "llama", 2, 32, 2, 64, rows=8, learning_rate=3e-3, warmup=5),
+    "500k": Shape("moves", "llama", 3, 96, 3, 256, rows=8, learning_rate=3e-3, warmup=50),
     "1m": Shape("moves", "llama", 4, 128, 4, 256, rows=16, learning_rate=2e-3, warmup=50),
     "2m": Shape("moves", "llama", 6, 160, 5, 256, rows=16, learning_rate=1.5e-3, warmup=100),
     "8m": Shape("moves", "llama", 8, 256, 8, 384, rows=32, learning_rate=1e-3, warmup=200),
