@@ -238,7 +238,7 @@ def by_trainer(config: BenchConfig, pack: Pack) -> Speed:
             bf16=config.autocast == "bf16",
             dataloader_pin_memory=config.device != "cpu",
         )
-        trainer = Trainer(network, arguments, train_dataset=rows)  # type: ignore[arg-type]  # a list will do
+        trainer = Trainer(network, arguments, train_dataset=rows)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Watch())
         trainer.train()
