@@ -95,6 +95,27 @@ def test_the_page_holds_the_table_curves_proofs_and_one_search(folder: Path) -> 
     assert "memory_gib" in page.text
 
 
+def test_figures_and_pictures_of_a_summary_are_shown(folder: Path) -> None:
+    """A summary may bring figures of its own, estimates with intervals, and pictures; all text stays text."""
+    run = Run(folder)
+    summary = run.summary()
+    arm = next(iter(summary["arms"]))
+    summary["arms"][arm]["welfare"] = {"mean": 1.5, "low": 1.25, "high": 1.75}
+    lines = {arm: {"0": [[1, 2.0], [2, 3.0]], "1": [[1, 2.5], [2, 3.5]]}}
+    summary["figures"] = [{"title": EVIL, "x_label": "terms", "lines": lines}]
+    summary["pictures"] = {"film.gif": EVIL}
+    run.write_summary(summary)
+    with pytest.raises(DataError, match=r"film.gif cannot be read"):
+        report.write(folder)
+    (folder / "film.gif").write_bytes(b"GIF89a")
+    text = report.write(folder).read_text(encoding="utf-8")
+    assert text.count('src="data:image/gif;base64,R0lGODlh"') == 1
+    page = harmless(re.sub(r"<img [^>]*>", "", text))
+    assert "1.51.25 to 1.75" in page.text
+    assert page.tags["figure"] == 1 + 1 + 1  # pass@k, ours in place of the metrics, the picture
+    assert EVIL in page.text
+
+
 def test_the_page_fetches_nothing_and_runs_nothing(folder: Path) -> None:
     text = report.write(folder).read_text(encoding="utf-8")
     assert "http:" not in text

@@ -23,7 +23,7 @@ from surpass.errors import ConfigError, DataError
 from surpass.experiments.policymakers import PRESETS, main
 from surpass.experiments.policymakers_societies import ALWAYS, Place, harvest
 from surpass.experiments.policymakers_table import show, steps_to, summarise
-from surpass.experiments.policymakers_terms import Office, Row, govern, term_of
+from surpass.experiments.policymakers_terms import Mandate, Row, govern, term_of
 from surpass.store import Run
 
 TINY = PRESETS["tiny"]
@@ -42,9 +42,9 @@ def timeless(value: Any) -> Any:
     return [timeless(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def office(society: Society, name: str, terms: int = 4, seeds: tuple[int, ...] = (0, 1)) -> Office:
+def mandate(society: Society, name: str, terms: int = 4, seeds: tuple[int, ...] = (0, 1)) -> Mandate:
     makers = {seed: partial(principal_of, name, society, seed=seed) for seed in seeds}
-    return Office(society, "here", makers, terms, steps=10)
+    return Mandate(society, "here", makers, terms, steps=10)
 
 
 def test_a_run_ends_with_every_principal_of_every_society_and_a_page(finished: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_run_ends_with_every_principal_of_every_society_and_a_page(finished: P
             assert row["mean_welfare"]["low"] <= row["mean_welfare"]["mean"] <= row["mean_welfare"]["high"]
             assert row["unknown"] == 0
         assert found["arms"]["oracle"]["regret"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-        assert found["arms"]["random"]["gain"]["mean"] == 0.0
+        assert found["arms"]["random"]["gain_over_random"]["mean"] == 0.0
         page = (finished / name / "report.html").read_text(encoding="utf-8")
-        assert "welfare by environment steps" in page
+        assert "terms, by environment steps" in page
         assert all(f"<td>{arm}</td>" in page for arm in found["arms"])
         assert ("data:image/gif;base64," in page) == (name == "harvest")
         assert (finished / name / "oracle.json").exists()
@@ -87,14 +87,14 @@ def test_terms_meet_the_same_chance_whoever_governs(finished: Path) -> None:
 )
 def test_an_interruption_at_any_point_changes_nothing(society: Society, name: str, tmp_path: Path) -> None:
     whole = Run.create(tmp_path / "whole", {})
-    expected = timeless(govern(office(society, name), whole))
+    expected = timeless(govern(mandate(society, name), whole))
     lines = whole.metrics_path.read_bytes().splitlines(keepends=True)
     assert len(lines) == len(expected) == 8
     for cut in range(9):
         for torn in (b"", b'{"seed": 0, "st'):
             part = Run.create(tmp_path / f"{cut}-{len(torn)}", {})
             part.metrics_path.write_bytes(b"".join(lines[:cut]) + torn)
-            assert timeless(govern(office(society, name), part)) == json.loads(json.dumps(expected))
+            assert timeless(govern(mandate(society, name), part)) == json.loads(json.dumps(expected))
             assert len(part.metrics()) == 8
 
 
@@ -133,11 +133,11 @@ def test_what_gives_no_answer_is_unknown_and_not_in_the_history(tmp_path: Path) 
         return Moody()
 
     society = from_function(lambda rates, seed: 1.0, {"tax": (0, 1)})
-    rows = govern(Office(society, "here", {0: moody}, 4, 1), Run.create(tmp_path / "one", {}))
+    rows = govern(Mandate(society, "here", {0: moody}, 4, 1), Run.create(tmp_path / "one", {}))
     assert [row.get("unknown") for row in rows] == [None, "three tries", None, None]
     assert seen == [0, 1, 1, 2]
     broken = from_function(fails, {"tax": (0, 1)})
-    rows = govern(office(broken, "random", terms=12), Run.create(tmp_path / "two", {}))
+    rows = govern(mandate(broken, "random", terms=12), Run.create(tmp_path / "two", {}))
     lost = [row for row in rows if term_of(row) is None]
     assert 0 < len(lost) < 24
     assert all("it broke" in row["unknown"] and row["rates"] for row in lost)
@@ -158,12 +158,13 @@ def test_measures_are_those_of_the_definitions() -> None:
     ours += [row(1, at + 1, value, gini=0.0, cost=5.0) for at, value in enumerate((0.0, 0.0, 0.0, 4.0))]
     best = [row(seed, step, 10.0) for seed in (0, 1) for step in range(1, 5)]
     chance = [row(seed, step, 2.0) for seed in (0, 1) for step in range(1, 5)]
-    found = summarise(place, {"oracle": best, "random": chance, "ours": ours}, (0, 1), 2)["arms"]["ours"]
+    summary = summarise(place, {"oracle": best, "random": chance, "ours": ours}, (0, 1), 2)
+    found = summary["arms"]["ours"]
     means = {key: value["mean"] for key, value in found.items() if isinstance(value, dict)}
     assert means == pytest.approx(
         {
             "mean_welfare": (5 + 1) / 2,
-            "gain": 3 - 2,
+            "gain_over_random": 3 - 2,
             "final_welfare": (9.5 + 2) / 2,
             "regret": 10 - 5.75,
             "terms_to_90": (4 + 5) / 2,
@@ -173,6 +174,9 @@ def test_measures_are_those_of_the_definitions() -> None:
     )
     assert found["reached"] == 1
     assert (found["regret"]["low"], found["regret"]["high"]) == (0.5, 8.0)
+    by_terms, by_steps = (figure["lines"]["ours"] for figure in summary["figures"])
+    assert by_terms["0"] == [(1, 0.0), (2, 0.5), (3, 5.0), (4, 9.5)]
+    assert [x for x, _ in by_steps["1"]] == [10, 20, 30, 40]
 
 
 def test_reaching_is_of_a_mean_over_terms() -> None:

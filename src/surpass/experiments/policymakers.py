@@ -11,8 +11,9 @@ begin knowing the ranges of the rates. The question, the commands, the numbers a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ from surpass.domains.economy.principals.oracle import Oracle, kept
 from surpass.domains.economy.principals.principal import PRINCIPALS, Principal, principal_of
 from surpass.errors import ConfigError
 from surpass.experiments.policymakers_film import film
+from surpass.experiments.policymakers_language import LANGUAGE, available, conversation, spent
 from surpass.experiments.policymakers_societies import SOCIETIES, Place
 from surpass.experiments.policymakers_table import show, summarise
-from surpass.experiments.policymakers_terms import Office, Row, govern
+from surpass.experiments.policymakers_terms import Mandate, Row, govern
 from surpass.experiments.proof_flow_data import machine
 from surpass.experiments.records import run_at
+from surpass.models.chat import Chat
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 
@@ -44,9 +47,13 @@ class Config:
     societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup, with a core of its own
     room_principals: tuple[str, ...] = NUMERIC  # in both rooms, besides fixed and oracle
     commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
+    language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
+    replay: Path | None = None  # a run, or its exchanges.jsonl, to take a language model's answers from
+    price_in: float | None = None  # of a million prompt tokens; None: costs are not told
+    price_out: float | None = None  # of a million completion tokens
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions
-    room_terms: int = 60  # of each principal and seed
-    commons_terms: int = 12
+    room_terms: int = 40  # of each principal and seed
+    commons_terms: int = 8
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
     commons_episodes: int = 5  # of learning in a term of a commons
@@ -55,17 +62,14 @@ class Config:
     room_values: int = 2  # of each rate in the oracle's grid
     commons_values: int = 3
     oracle_refinements: int = 2  # rounds in which the oracle moves one rate at a time
-    oracle_terms: int = 3  # of each policy that it tries
+    oracle_terms: int = 2  # of each policy that it tries
     oracle_judged: int = 10  # of the best of them, with other seeds
     film_every: int = 10  # steps between pictures of the animation; 0: no animation
     threads: int | None = None  # of learning agents in room; by default all cores
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("societies", SOCIETIES),
-            ("room_principals", PRINCIPALS),
-            ("commons_principals", PRINCIPALS),
-        ):
+        tables: tuple[Mapping[str, object], ...] = (SOCIETIES, PRINCIPALS, PRINCIPALS, LANGUAGE)
+        for name, known in zip(("societies", "room_principals", "commons_principals", "language"), tables, strict=True):
             wrong = [one for one in getattr(self, name) if one not in known]
             if wrong:
                 raise ConfigError(f"{name}: expected some of {', '.join(known)}, found {wrong[0]!r}")
@@ -122,33 +126,51 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     else:
         run = Run.open(resume)
     console.print(f"run folder: {run.path}")
+    if config.language and not available(run.path, config.replay):
+        console.print("no rows of language models: no chat model is configured (docs/howto-chat.md)")
+        config = replace(config, language=())
     found = {}
-    for name in config.societies:
-        place = SOCIETIES[name](config)
-        part = run_at(run.path / name, {"society": name, **asdict(config)})
-        found[name] = summary = _society(config, place, part, console)
-        part.write_summary(summary)
-        report.write(part.path)
-        console.print(show(name, summary))
-        console.print(f"report: {part.path / 'report.html'}")
-    run.write_summary({"societies": found, "machine": machine()})
+    with _chat(config, run.path) as chat:
+        for name in config.societies:
+            place = SOCIETIES[name](config)
+            part = run_at(run.path / name, {"society": name, **asdict(config)})
+            found[name] = summary = _society(config, place, part, chat, console)
+            part.write_summary(summary)
+            report.write(part.path)
+            console.print(show(name, summary))
+            console.print(f"report: {part.path / 'report.html'}")
+        said = {} if chat is None else {"language": spent(chat)}
+    run.write_summary({"societies": found, **said, "machine": machine()})
     return run.path
 
 
-def _society(config: Config, place: Place, run: Run, console: Console) -> dict[str, Any]:
+def _chat(config: Config, folder: Path) -> AbstractContextManager[Chat | None]:
+    if not config.language:
+        return nullcontext()
+    return conversation(folder, config.replay, price_in=config.price_in, price_out=config.price_out)
+
+
+def _society(config: Config, place: Place, run: Run, chat: Chat | None, console: Console) -> dict[str, Any]:
     """Let all principals govern one society, and return its summary."""
     began = time.monotonic()
     with console.status(f"{place.name}: searching for the best fixed rates"):
         oracle = kept(place.society, place.search, run.path / "oracle.json", seed=0, name=place.name)
+    makers: dict[str, Callable[[int], Principal]] = {
+        name: partial(_principal, place, name, name, place.options.get(name, {})) for name in place.principals
+    }
+    makers["oracle"] = lambda seed: oracle
+    for arm in config.language:
+        name, options = LANGUAGE[arm]
+        makers[arm] = partial(_principal, place, arm, name, {**options, "chat": chat})
     rows = dict[str, list[Row]]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        for name in place.principals:
-            task = progress.add_task(f"{place.name}: {name}", total=place.terms)
-            makers = {seed: partial(_principal, place, name, seed, oracle) for seed in config.seeds}
-            office = Office(place.society, place.name, makers, place.terms, place.steps)
-            part = run_at(run.path / "arms" / name, {"society": place.name, "principal": name})
-            rows[name] = govern(office, part, partial(_tell, progress, task))
+        for arm, make in makers.items():
+            task = progress.add_task(f"{place.name}: {arm}", total=place.terms)
+            own = {seed: partial(make, seed) for seed in config.seeds}
+            mandate = Mandate(place.society, place.name, own, place.terms, place.steps)
+            part = run_at(run.path / "arms" / arm, {"society": place.name, "principal": arm})
+            rows[arm] = govern(mandate, part, partial(_tell, progress, task))
     summary = summarise(place, rows, config.seeds, config.last)
     summary["oracle"] = [asdict(one) for one in oracle.best]
     if config.film_every and isinstance(place.society, LearningCommons):
@@ -160,10 +182,9 @@ def _tell(progress: Progress, task: Any, done: int) -> None:
     progress.update(task, completed=done)
 
 
-def _principal(place: Place, name: str, seed: int, oracle: Oracle) -> Principal:
-    if name == "oracle":
-        return oracle
-    return principal_of(name, place.society, seed=derive_seed("principal", name, seed), **place.options.get(name, {}))
+def _principal(place: Place, arm: str, name: str, options: Mapping[str, object], seed: int) -> Principal:
+    """Return a principal; its chance is its own arm's."""
+    return principal_of(name, place.society, seed=derive_seed("principal", arm, seed), **options)
 
 
 def _film(config: Config, society: LearningCommons, oracle: Oracle, run: Run) -> dict[str, Any]:

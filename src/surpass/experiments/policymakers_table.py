@@ -9,6 +9,8 @@
     equality, cost   over the last terms: 1 - gini * n / (n - 1), 1 where all earn alike; what incentives cost
     gain             mean welfare less that of `random`, paired by seed
 
+Curves are means of the `last` latest terms, too: single terms jump.
+
 Intervals resample seeds; with five of them they are too narrow. They are not corrected for the number of comparisons.
 UNKNOWN terms are in no mean, and counted.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -28,9 +31,14 @@ from surpass.experiments.policymakers_societies import Place
 from surpass.experiments.policymakers_terms import Row
 
 NEAR = 0.9  # of the oracle's welfare
-COLUMNS = {"mean_welfare": "mean welfare", "gain": "gain over random", "final_welfare": "final", "regret": "regret"}
+COLUMNS = {
+    "mean_welfare": "mean welfare",
+    "gain_over_random": "gain over random",
+    "final_welfare": "final",
+    "regret": "regret",
+}
 COLUMNS |= {"terms_to_90": "to 90 %", "reached": "reached", "equality": "equality", "cost": "cost", "unknown": "?"}
-ROOMY = ("mean_welfare", "gain")  # columns of the printed table that have room for intervals
+ROOMY = ("mean_welfare", "gain_over_random")  # columns of the printed table that have room for intervals
 Curve = NDArray[np.float64]  # [seeds, terms], NaN where a term came to nothing
 
 
@@ -45,7 +53,7 @@ def summarise(place: Place, rows: Mapping[str, Sequence[Row]], seeds: Sequence[i
         final, reached = _means(values[:, -last:]), steps_to(values, NEAR * float(np.nanmean(oracle)), last)
         measured = {
             "mean_welfare": _interval(_means(values)),
-            "gain": None if chance is None else _paired(_means(values), chance),
+            "gain_over_random": None if chance is None else _paired(_means(values), chance),
             "final_welfare": _interval(final),
             "regret": _paired(_means(oracle[:, -last:]), final),
             "terms_to_90": _interval(reached.astype(float)),
@@ -55,14 +63,15 @@ def summarise(place: Place, rows: Mapping[str, Sequence[Row]], seeds: Sequence[i
             "unknown": int(np.isnan(values).sum()),
         }
         arms[name] = {key: value for key, value in measured.items() if value is not None}
+    told = f"welfare, mean of {last} terms," if last > 1 else "welfare"
     return {
         "arms": arms,
         "terms": place.terms,
         "environment_steps_per_term": place.steps,
         "seeds": list(seeds),
         "figures": [
-            _figure("welfare by terms", "terms", rows, "step"),
-            _figure("welfare by environment steps", "environment steps", rows, "environment_steps"),
+            _figure(f"{told} by terms", "terms", rows, "step", last=last),
+            _figure(f"{told} by environment steps", "environment steps", rows, "environment_steps", last=last),
         ],
     }
 
@@ -139,11 +148,13 @@ def _equality(rows: Sequence[Row], seeds: Sequence[int], last: int, agents: int)
     return 1 - _means(curve(rows, seeds, "gini")[:, -last:]) * agents / (agents - 1)
 
 
-def _figure(title: str, label: str, rows: Mapping[str, Sequence[Row]], x: str) -> dict[str, Any]:
+def _figure(title: str, label: str, rows: Mapping[str, Sequence[Row]], x: str, *, last: int) -> dict[str, Any]:
     """Return one figure of the report: a line for each principal and seed."""
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for name, found in rows.items():
-        for row in found:
-            if "welfare" in row:
-                lines.setdefault(name, {}).setdefault(str(row["seed"]), []).append((row[x], row["welfare"]))
+        for seed in dict.fromkeys(row["seed"] for row in found):
+            own = [row for row in found if row["seed"] == seed and "welfare" in row]
+            recent = (own[max(0, at + 1 - last) : at + 1] for at in range(len(own)))
+            points = [(some[-1][x], fmean(row["welfare"] for row in some)) for some in recent]
+            lines.setdefault(name, {})[str(seed)] = points
     return {"title": title, "x_label": label, "lines": lines}

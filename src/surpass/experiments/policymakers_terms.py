@@ -8,12 +8,12 @@ happened; a step that was not written whole is cut off and played again, in the 
 the society, the seed and the step, not on the principal: comparisons are paired.
 
 A society that gives no answer, or a principal that names no rates, makes a term UNKNOWN: counted, told with its reason,
-not in any mean, and not in the history. A server that cannot be reached stops the run, which can be resumed.
+not in any mean, and not in the history, so the same question is asked again in the next term. A server that cannot be
+reached stops the run, which can be resumed.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ from surpass.domains.economy.society import (
     terms,
 )
 from surpass.rollouts.seeds import derive_seed
-from surpass.store import Run
+from surpass.store import Run, append_lines
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Mandate:
     """Who governs what, and for how long."""
 
     society: Society
@@ -46,51 +46,44 @@ class Office:
     steps: int  # environment steps of a term
 
 
-def govern(office: Office, run: Run, tell: Callable[[int], None] = lambda _: None) -> list[Row]:
+def govern(mandate: Mandate, run: Run, tell: Callable[[int], None] = lambda _: None) -> list[Row]:
     """Play all terms that the record lacks, and return all rows; `tell` how many steps there are.
 
     Raises ConfigError for rates that a principal must not name, and whatever a server in trouble raises.
     """
-    seeds = list(office.principals)
+    seeds = list(mandate.principals)
     rows = whole_steps(run, seeds)
     histories = {seed: [term for row in rows if row["seed"] == seed and (term := term_of(row))] for seed in seeds}
     done = len(rows) // len(seeds)
     tell(done)
-    principals = {seed: make() for seed, make in office.principals.items()} if done < office.terms else {}
-    for step in range(done, office.terms):
+    principals = {seed: make() for seed, make in mandate.principals.items()} if done < mandate.terms else {}
+    for step in range(done, mandate.terms):
         began = time.monotonic()
-        own = {seed: derive_seed("term", office.name, seed, step) for seed in seeds}
-        contexts = {seed: office.society.context(own[seed]) for seed in seeds}
-        asked = {seed: _ask(principals[seed], histories[seed], contexts[seed], office.society) for seed in seeds}
-        told = _play(office.society, asked, own)
+        own = {seed: derive_seed("term", mandate.name, seed, step) for seed in seeds}
+        contexts = {seed: mandate.society.context(own[seed]) for seed in seeds}
+        asked = {seed: _ask(principals[seed], histories[seed], contexts[seed], mandate.society) for seed in seeds}
+        told = _play(mandate.society, asked, own)
         seconds = (time.monotonic() - began) / len(seeds)
-        fresh = [_row(seed, step, office.steps, seconds, asked[seed], told[seed], contexts[seed]) for seed in seeds]
-        write(run, fresh)
+        fresh = [_row(seed, step, mandate.steps, seconds, asked[seed], told[seed], contexts[seed]) for seed in seeds]
+        append_lines(run.metrics_path, fresh)
         rows += fresh
         for row in fresh:
             if term := term_of(row):
                 histories[row["seed"]].append(term)
         tell(step + 1)
-    return rows[: office.terms * len(seeds)]
+    return rows[: mandate.terms * len(seeds)]
 
 
 def whole_steps(run: Run, seeds: Sequence[int]) -> list[Row]:
     """Return the rows of all steps that were written whole, and cut the rest off the record."""
     rows: list[Row] = list(run.metrics())
     kept = rows[: len(rows) // len(seeds) * len(seeds)]
-    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in kept)
-    if run.metrics_path.exists() and run.metrics_path.read_text(encoding="ascii") != text:
+    if run.metrics_path.exists():
         fresh = run.metrics_path.with_suffix(".new")
-        fresh.write_text(text, encoding="ascii")
+        fresh.unlink(missing_ok=True)
+        append_lines(fresh, kept)
         fresh.replace(run.metrics_path)
     return kept
-
-
-def write(run: Run, rows: Sequence[Row]) -> None:
-    """Append rows in one write."""
-    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
-    with run.metrics_path.open("ab") as file:
-        file.write(text.encode("ascii"))
 
 
 def term_of(row: Row) -> Term | None:

@@ -11,6 +11,7 @@ from numpy.random import default_rng
 
 from surpass.domains.economy.bring import from_function
 from surpass.domains.economy.escape_room import RoomRules
+from surpass.domains.economy.principals import optimisers
 from surpass.domains.economy.principals.ai_economist import PlannerOptions
 from surpass.domains.economy.principals.bandits import Arms, pick_by_bound, pick_by_posterior
 from surpass.domains.economy.principals.oracle import Search, contexts, find, kept
@@ -198,6 +199,13 @@ def test_an_oracle_is_kept_with_its_command(tmp_path: Path, monkeypatch: pytest.
 def test_settings_that_cannot_be_are_refused_by_name(name: str, options: dict[str, object], field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         principal_of(name, SettledRoom(), seed=0, **options)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimisers, "find_spec", lambda name: None)
+    for name, package in (("bayesian", "botorch"), ("tpe", "optuna"), ("cma_es", "cmaes")):
+        with pytest.raises(ConfigError, match=f"needs {package}; pip install"):
+            principal_of(name, FLAT, seed=0)
 
 
 @pytest.mark.parametrize("field", ["levels", "batch", "lr", "entropy"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,8 +41,13 @@ def _scaled(unit: Sequence[float], ranges: Sequence[Rate]) -> Rates:
     return tuple(min(max(one, rate.low), rate.high) for one, rate in zip(found, ranges, strict=True))
 
 
-def _principal(society: Society, seed: int, begin: Callable[[int], Learner]) -> Principal:
-    """Return a principal with a learner for each context; `begin` takes the seed of one."""
+def _principal(society: Society, seed: int, begin: Callable[[int], Learner], *, needs: str) -> Principal:
+    """Return a principal with a learner for each context; `begin` takes the seed of one.
+
+    Raises ConfigError where the package that it needs is missing.
+    """
+    if find_spec(needs) is None:
+        raise ConfigError(f"this principal needs {needs}; pip install 'surpass[economy]'")
     return Learning(lambda: ByContext(lambda known: begin(derive_seed(seed, repr(known)))), seed=seed)
 
 
@@ -149,18 +155,18 @@ def bayesian(society: Society, *, seed: int, initial: int | None = None) -> Prin
     first = len(society.rates) + 1 if initial is None else initial
     if first < 2:
         raise ConfigError(f"initial: expected 2 or more, found {first}")
-    return _principal(society, seed, lambda own: Bayesian(society.rates, first, own))
+    return _principal(society, seed, lambda own: Bayesian(society.rates, first, own), needs="botorch")
 
 
 def tpe(society: Society, *, seed: int, startup: int = 10) -> Principal:
     """Return Optuna's TPE after `startup` random terms in each context."""
     if startup < 1:
         raise ConfigError(f"startup: expected 1 or more, found {startup}")
-    return _principal(society, seed, lambda own: Parzen(society.rates, startup))
+    return _principal(society, seed, lambda own: Parzen(society.rates, startup), needs="optuna")
 
 
 def cma_es(society: Society, *, seed: int, sigma: float = 0.3) -> Principal:
     """Return CMA-ES from the middle of all ranges, with a first standard deviation of `sigma` of them."""
     if not sigma > 0:
         raise ConfigError(f"sigma: expected a number above 0, found {sigma}")
-    return _principal(society, seed, lambda own: Evolution(society.rates, sigma, own))
+    return _principal(society, seed, lambda own: Evolution(society.rates, sigma, own), needs="cmaes")

@@ -106,7 +106,7 @@ class ByContext:
 def principal_of(name: str, society: Society, *, seed: int, **options: object) -> Principal:
     """Return a principal by its name in `PRINCIPALS`, for a society; `options` are those of its function.
 
-    Raises ConfigError for an unknown name, or where a package that it needs is missing.
+    Raises ConfigError for an unknown name.
 
     >>> from surpass.domains.economy.society import Surface
     >>> principal_of("fixed", Surface(), seed=0, rates=(0.5, 1)).ask([], ())
@@ -117,10 +117,5 @@ def principal_of(name: str, society: Society, *, seed: int, **options: object) -
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"principal: expected one of {', '.join(PRINCIPALS)}, found {name!r}{hint}")
     module, _, function = PRINCIPALS[name].partition(":")
-    try:
-        made: Principal = getattr(import_module(module), function)(society, seed=seed, **options)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("surpass"):
-            raise
-        raise ConfigError(f"{name} needs {error.name}; pip install 'surpass[economy]'") from error
+    made: Principal = getattr(import_module(module), function)(society, seed=seed, **options)
     return made
