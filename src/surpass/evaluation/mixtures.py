@@ -11,7 +11,8 @@ Two ways to sharpen, both with the same limit, `vote` (the likeliest answer, uni
     powers         f^(1/t) / sum          what sampling from logits at temperature t does; t = 1 is f itself
     exponentials   exp(f / t) / sum       the softmax of the probabilities, as the paper writes it; t = 1 is *not* f
 
-Four propositions, as the tests check them on random instances:
+Four propositions (known to us from a detailed summary of the paper, not from its text), as the tests check them on
+random instances:
     1  A(f) <= 0, for R is linear and a mean is at most the maximum. Holds of `powers` at t = 1, not of `exponentials`.
     2  Where A(vote) > 0, every temperature below `bound` transcends; where A(vote) < 0, none below it does. So voting
        beats the best voter iff all low temperatures do, unless A(vote) = 0: then low temperatures may approach the vote

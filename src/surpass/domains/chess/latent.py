@@ -163,7 +163,7 @@ def _told(states: Array, values: Array, games: Sequence[str]) -> tuple[float, fl
 
 def fragment(points: Array, white: Array, places: Sequence[Visit], *, title: str = "") -> str:
     """Return the map as a piece of a page, its script included; a position's FEN shows under the pointer."""
-    from plotly.graph_objects import Figure, Scattergl
+    from plotly.graph_objects import Figure, Scatter  # not Scattergl: a browser may lack WebGL
 
     about = [
         f"{escape(one.fen)}<br>White expects {score:.2f}<br>game {escape(one.game)}"
@@ -178,7 +178,7 @@ def fragment(points: Array, white: Array, places: Sequence[Visit], *, title: str
         "colorbar": {"title": "White expects"},
     }
     figure = Figure(
-        Scattergl(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, text=about, hoverinfo="text")
+        Scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, text=about, hoverinfo="text")
     )
     figure.update_layout(title=title, width=900, height=700, template="plotly_white")
     figure.update_xaxes(visible=False)
