@@ -27,6 +27,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.verify:VerifyOptions",
         "surpass.verify:main",
     ),
+    "proofs coverage": Command(
+        "proofs coverage PATH",
+        "which files and proofs of a Rocq development replay, and why others do not",
+        "surpass.domains.proofs.rocq.coverage:CoverageConfig",
+        "surpass.domains.proofs.rocq.coverage:main",
+    ),
     "chess match": Command(
         "chess match --player A --player B --out DIR",
         "play games between engines, models and others, and rate them",

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from surpass.domains.proofs.rocq.extraction import (
     ExtractConfig,
     ExtractReport,
     FileReport,
+    Replay,
     extract,
     is_complete,
     logical_name,
     project_options,
     sources,
 )
-from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.protocol import Toplevel
+from surpass.domains.proofs.rocq.sentences import Sentence
 from surpass.domains.proofs.rocq.walk import is_statement
 from surpass.errors import ConfigError, DataError, VerifierError
 
@@ -137,11 +140,11 @@ class TestAgainstTheProver:
         config, report = extracted
         replayed = list[str]()
 
-        def recorded(source: Source, deadline: float, stop: threading.Event) -> tuple[list[object], list[str]]:
-            replayed.append(source.top)
-            return [], []
+        def recorded(top: Toplevel, sentences: Sequence[Sentence], library: str, stop: threading.Event) -> Replay:
+            replayed.append(library)
+            return Replay([], [], None)
 
-        monkeypatch.setattr(extraction, "_replay", recorded)
+        monkeypatch.setattr(extraction, "replay_file", recorded)
         assert extract(config).files[1] == report.files[1]
         assert replayed == ["Lib.Broken"]
         file = Path(config.path, "sub", "First.v")
@@ -164,12 +167,12 @@ class TestAgainstTheProver:
                 "Lemma l : True. Proof. exact I. Qed.\n" * lines, encoding="utf-8"
             )
 
-        def interrupted(source: Source, deadline: float, stop: threading.Event) -> tuple[list[object], list[str]]:
-            if source.top.endswith("Short"):
+        def interrupted(top: Toplevel, sentences: Sequence[Sentence], library: str, stop: threading.Event) -> Replay:
+            if library.endswith("Short"):
                 raise KeyboardInterrupt
-            return [], []
+            return Replay([], [], None)
 
-        monkeypatch.setattr(extraction, "_replay", interrupted)
+        monkeypatch.setattr(extraction, "replay_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract(ExtractConfig(path=str(tmp_path), name="Lib", out=str(tmp_path / "out"), jobs=1))
         assert [file.name for file in tmp_path.joinpath("out", "files").iterdir()] == ["Lib.Long.jsonl"]

@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,13 @@ from rich.table import Table
 
 from surpass.domains.proofs.rocq.corpus import FORMAT
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
-from surpass.domains.proofs.rocq.sentences import split
+from surpass.domains.proofs.rocq.sentences import Sentence, split
 from surpass.domains.proofs.rocq.session import Source
 from surpass.domains.proofs.rocq.trust import axioms
-from surpass.domains.proofs.rocq.walk import Replayed, walk
+from surpass.domains.proofs.rocq.walk import RefusedError, Replayed, walk
 from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
 
+TROUBLE = (SurpassError, CommandFailed, Exhausted, ProcessDied, OSError, UnicodeDecodeError)  # of one file, reported
 SUBSETS = {"basics": ("Logic", "Bool", "Arith", "Lists")}  # folders of the standard library: under two minutes
 
 
@@ -50,7 +52,7 @@ class ExtractConfig:
     """What to extract, and where to."""
 
     library: str = "stdlib"  # the installed standard library; set `path` for anything else
-    path: str = ""  # a folder of .v files whose compiled libraries exist
+    path: str = ""  # a folder of .v files whose compiled libraries exist, or one such file
     name: str = ""  # its logical name (as in -R path name); default: from _CoqProject, else the folder's name
     out: str = ""  # the corpus folder; default: corpora/<library, or name>
     subset: str = ""  # basics, or folders of the library separated by commas; default: all
@@ -166,10 +168,10 @@ def sources(config: ExtractConfig) -> list[Source]:
     Raises ConfigError for an unknown library or subset and DataError where there are no sources.
     """
     if config.path:
-        root = Path(config.path).resolve()
-        options = (
-            ("-R", str(root), config.name) if config.name else project_options(root) or ("-R", str(root), root.name)
-        )
+        place = Path(config.path).resolve()
+        root = place.parent if place.is_file() else place
+        usual = ("-Q", str(root), "") if place.is_file() else ("-R", str(root), root.name)
+        options = ("-R", str(root), config.name) if config.name else project_options(root) or usual
     elif config.library == "stdlib":
         root, options = library_root() / "theories", ()
     else:
@@ -178,7 +180,11 @@ def sources(config: ExtractConfig) -> list[Source]:
     if unknown := [folder for folder in folders if not (root / folder).is_dir()]:
         names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         raise ConfigError(f"expected subset {', '.join(SUBSETS)} or folders among {', '.join(names)}; found {unknown}")
-    files = sorted(file for folder in folders or (".",) for file in (root / folder).rglob("*.v"))
+    files = sorted(
+        file for folder in folders or (".",) for file in (root / folder).rglob("*.v") if _is_source(file, root)
+    )
+    if config.path and place.is_file():
+        files = [place]
     if not files:
         raise DataError(f"expected .v files in {root}, found none; give a folder of sources, or install the library's")
     found = [
@@ -191,6 +197,12 @@ def sources(config: ExtractConfig) -> list[Source]:
         for file in files
     ]
     return sorted(found, key=lambda source: source.top)[: config.limit or None]
+
+
+def _is_source(file: Path, root: Path) -> bool:
+    """Tell whether a file is not a copy that a build tool has made or installed (dune, opam)."""
+    folders = file.relative_to(root).parts[:-1]
+    return file.is_file() and not any(part.startswith(".") or part in ("_build", "_opam") for part in folders)
 
 
 def dotted(relative: Path) -> str:
@@ -253,12 +265,17 @@ def _extract_file(source: Source, out: Path, deadline: float, stop: threading.Ev
         return FileReport(source.top, header["lemmas"], header["skipped"], header["seconds"])
     started = time.monotonic()
     try:
-        records, skipped = _replay(source, deadline, stop)
-    except (SurpassError, CommandFailed, Exhausted, ProcessDied, OSError, UnicodeDecodeError) as error:
+        sentences = split(Path(source.file).read_text(encoding="utf-8"))
+        with Toplevel(source.top, source.options, Limits(call=deadline), noinit=source.noinit) as top:
+            found = replay_file(top, sentences, source.top, stop)
+        if found.failure:
+            raise found.failure
+    except TROUBLE as error:
         return FileReport(source.top, 0, {}, time.monotonic() - started, str(error))
-    report = FileReport(source.top, len(records), dict(Counter(skipped)), round(time.monotonic() - started, 2))
+    skipped = Counter(met.reason for met in found.skipped)
+    report = FileReport(source.top, len(found.records), dict(skipped), round(time.monotonic() - started, 2))
     header = {**expected, **asdict(report), **asdict(source)}
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *records))
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (header, *found.records))
     _write(path, text)
     return report
 
@@ -271,29 +288,44 @@ def _header(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _replay(source: Source, deadline: float, stop: threading.Event) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the records of the lemmas of one file, and the reasons of those skipped."""
-    records, skipped = list[dict[str, Any]](), list[str]()
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a file held, as far as it runs."""
+
+    records: list[dict[str, Any]]  # proofs that are problems, their assumptions with them
+    skipped: list[Replayed]  # proofs that are none
+    failure: RefusedError | None  # the sentence that does not run, if any
+
+
+def replay_file(top: Toplevel, sentences: Sequence[Sentence], library: str, stop: threading.Event) -> Replay:
+    """Replay a file in a fresh prover, as far as it runs. Raises VerifierError where `stop` is set meanwhile."""
+    records, skipped = list[dict[str, Any]](), list[Replayed]()
     pending = dict[str, list[dict[str, Any]]]()  # module -> lemmas whose assumptions were not asked yet
-    sentences = split(Path(source.file).read_text(encoding="utf-8"))
-    with Toplevel(source.top, source.options, Limits(call=deadline), noinit=source.noinit) as top:
-        for met in walk(top, sentences, source.top):
+    failure = None
+    try:
+        for met in walk(top, sentences, library):
             if stop.is_set():
                 raise VerifierError("interrupted")
             if isinstance(met, str):
                 _assume(top, pending.pop(met, []))
             elif met.reason:
-                skipped.append(met.reason)
+                skipped.append(met)
             else:
                 records.append(record(met))
                 pending.setdefault(met.module, []).append(records[-1])
-        for group in pending.values():
+    except RefusedError as refused:
+        failure = refused
+    if failure and top.alive:
+        with suppress(CommandFailed, Exhausted):  # there may be none
+            top.run("Abort All.")
+    for group in pending.values() if top.alive else ():
+        with suppress(CommandFailed, Exhausted, ProcessDied) if failure else nullcontext():  # one reason is enough
             _assume(top, group)
     names = Counter(one["name"] for one in records)
     for one in records:
         if names[one["name"]] > 1:  # `Let` of two sections
             one["key"] = f"{one['name']}@{one['position']}"
-    return records, skipped
+    return Replay(records, skipped, failure)
 
 
 def record(met: Replayed) -> dict[str, Any]:

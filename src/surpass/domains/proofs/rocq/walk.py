@@ -188,6 +188,12 @@ def is_statement(text: str) -> bool:
     return _STATEMENT.match(text) is not None and ":=" not in text
 
 
+def stated(text: str) -> str:
+    """Return the name of the lemma that a sentence states, empty where it states none."""
+    found = _STATEMENT.match(text)
+    return found["name"] if found else ""
+
+
 def _proof_term(text: str) -> str:
     term = None if _OPENING.match(text) else _TERM.fullmatch(text)
     return term["term"].strip() if term else ""
