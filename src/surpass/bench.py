@@ -9,6 +9,7 @@ from __future__ import annotations
 BENCHES: dict[str, str] = {
     "economy": "surpass.domains.economy.bench",
     "proofs": "surpass.domains.proofs.rocq.bench",
+    "soak": "surpass.domains.proofs.rocq.soak",
     "gradients": "surpass.objectives.bench",
     "objectives": "surpass.audits.bench",
     "free_text": "surpass.audits.elsewhere",

@@ -18,12 +18,15 @@ Not here: how one process is limited in time (`protocol`), and containers or mac
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 from surpass.errors import ConfigError
 
@@ -40,6 +43,28 @@ REMEDIES = {
 }
 CHOICE = "SURPASS_SANDBOX"  # environment variable that names a level, where the strongest is not wanted
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
+
+
+def scratch() -> str:
+    """Make a scratch folder, after removing those whose makers were killed before they could do so themselves."""
+    for folder in abandoned():
+        shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-")
+
+
+def abandoned() -> list[Path]:
+    """Return the scratch folders whose makers are gone."""
+    prefix = _prefix()
+    makers = {
+        folder: folder.name.removeprefix(prefix).partition("-")[0]
+        for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*")
+    }
+    return [folder for folder, pid in makers.items() if pid.isdecimal() and not psutil.pid_exists(int(pid))]
+
+
+def _prefix() -> str:
+    """How the names of scratch folders begin: process numbers mean something in one namespace of processes only."""
+    return f"surpass-scratch-{os.stat('/proc/self/ns/pid').st_ino}-"
 
 
 def confined(command: Sequence[str], folder: str, *, level: str, memory: int = 1 << 30, cpu: int = 600) -> list[str]:

@@ -15,7 +15,6 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -136,7 +135,8 @@ def _located(program: str) -> str:
 class Toplevel:
     """A live prover process. Close it, or use it as a context manager; it also ends when its parent dies.
 
-    `options` are load path arguments (`-R dir Name`). Every method may raise ProcessDied; `tip` is the newest state.
+    `options` are load path arguments (`-R dir Name`). Starting it and every method may raise ProcessDied; `tip` is the
+    newest state.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Toplevel:
         self.limits = limits
         self.patience = limits.call  # seconds; may be set before any call
         self.tip = ROOT
-        self._scratch = tempfile.mkdtemp(prefix="surpass-rocq-")  # `lia` and others write caches where they stand
+        self._scratch = sandbox.scratch()  # `lia` and others write caches where they stand
         self._buffer = bytearray()
         self._back: int | None = None  # the state to go back to before the next call
         self._posted: deque[_Posted] = deque()  # written, not answered yet; the last one decides where the prover is
@@ -164,7 +164,10 @@ class Toplevel:
         try:
             self._call('<call val="Init"><option val="none"/></call>')
         except (ProcessDied, CommandFailed, OSError) as error:
+            killed = isinstance(error, ProcessDied) and (self._process.poll() or 0) < 0
             self.close()
+            if killed and not isinstance(error, DeadlinePassed):
+                raise ProcessDied("the prover was killed while it started") from error
             raise VerifierError(
                 f"expected `{PROGRAM} {' '.join([*flags, *options])}` to start, it ended: {error}; "
                 f"run the command by hand to see why (in another sandbox: {sandbox.CHOICE}={sandbox.LEVELS[-1]})"
@@ -345,6 +348,8 @@ class Toplevel:
                     f"the prover was killed after {self.patience:g} s or {_LARGEST >> 20} MB of answer"
                 )
             if not chunk:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1.0)  # its pipe closes before its status is known
                 self.close()
                 raise ProcessDied(f"the prover ended with status {self._process.returncode}")
             buffer += chunk

@@ -33,6 +33,7 @@ from surpass.domains.proofs.rocq.sentences import split
 from surpass.errors import DataError, VerifierError
 
 _MEMORY_EVERY = 64  # runs between two looks at the memory of a process
+_REPLAYS = 4  # tries to reach a lemma: what dies there did not die of a policy's tactic
 _QUARANTINE = 10_000  # actions remembered as deadly
 
 
@@ -300,11 +301,7 @@ class Pool:
 
     def goals(self, place: Place) -> Goals:
         """Return the initial goals of the lemma at `place`. Raises VerifierError."""
-        try:
-            return self._session(place.source).goals(place)
-        except ProcessDied as died:
-            self._sessions.pop(place.source).close()
-            raise VerifierError(f"{place.source.file}: {died} while it replayed the file; raise the limits") from died
+        return self._standing(place).goals(place)
 
     def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
         """Run one sentence after `path`; a process that ends is replaced, and the sentence tried once more.
@@ -330,15 +327,8 @@ class Pool:
     def _insist(self, place: Place, path: tuple[str, ...], sentence: str, name: str = "") -> tuple[Outcome, list[str]]:
         key = (place, path, sentence)
         reason = self._deadly.get(key) if self._deadly else None
-        for trial in range(0 if reason else 2):
-            session = self._session(place.source)
-            try:
-                session.goals(place)
-            except ProcessDied as died:
-                self._bury(session)
-                if trial:
-                    raise VerifierError(f"{place.source.file}: {died} while the file was replayed, twice") from died
-                continue
+        for _ in range(0 if reason else 2):
+            session = self._standing(place)
             try:
                 return session.finish(place, path, name) if name else (session.run(place, path, sentence), [])
             except Exhausted as exhausted:
@@ -353,6 +343,22 @@ class Pool:
         if len(self._deadly) > _QUARANTINE:
             self._deadly.popitem(last=False)
         return Outcome(None, reason, exhausted=True), []
+
+    def _standing(self, place: Place) -> Session:
+        """Return a session at the lemma. Raises VerifierError where its process died again and again on the way."""
+        for _ in range(_REPLAYS):
+            session = self._session(place.source)
+            try:
+                session.goals(place)
+            except ProcessDied as died:
+                self._bury(session)
+                last = died
+            else:
+                return session
+        raise VerifierError(
+            f"{place.source.file}: expected to replay it up to {place.pose[0]!r}, found {_REPLAYS} times that {last}; "
+            "raise the limits, or see what kills provers here"
+        ) from last
 
     def _session(self, source: Source) -> Session:
         session = self._sessions.get(source)

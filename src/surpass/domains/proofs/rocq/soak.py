@@ -1,0 +1,259 @@
+"""A storm: many tactics while provers and workers are killed and some tactics hog time, memory or output.
+
+First, in calm, the domain answers a fixed set of questions (a state, a tactic); then workers answer questions drawn
+from that set, with the hogs between them, while every so often a prover or a worker is killed. What must hold: no
+answer differs from the one given in calm (an UNKNOWN, or a task given up as lost, is no answer; how many is reported),
+memory stays bounded, and in the end no process and no scratch folder is left.
+
+Every answer is compared, whatever time it took: a tactic that is cut short is UNKNOWN, so nothing but that may change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+from rich.table import Table
+
+from surpass.core import Conversation, Domain, Lost, Problem, Status, Trajectory, Verdict, apply
+from surpass.domains.proofs import sandbox
+from surpass.domains.proofs.rocq.domain import ProofState, Rocq
+from surpass.domains.proofs.rocq.protocol import Limits, Toplevel, version
+from surpass.domains.proofs.rocq.session import SessionOptions
+from surpass.models.scripted import Scripted
+from surpass.rollouts.runner import RunOptions, run
+from surpass.rollouts.workers import Workers
+
+STATEMENT = "Lemma turn : forall n m : nat, n = m -> m = n /\\ (n = m \\/ m = 0)."
+SCRIPT = ("intros n m H.", "split.", "symmetry; exact H.", "left; exact H.")
+TACTICS = (
+    *SCRIPT,
+    *(
+        "intros.",
+        "intros n.",
+        "revert n.",
+        "destruct n.",
+        "induction m; simpl.",
+        "subst; auto.",
+        "intuition.",
+        "- auto.",
+    ),
+    *(
+        "exact I.",
+        "fail.",
+        "apply nothing.",
+        "rewrite plus.",
+        "discriminate.",
+        "congruence.",
+        "shelve.",
+        "Admitted.",
+        "(",
+    ),
+)
+HOGS = (
+    "repeat (pose 0).",
+    "let x := eval vm_compute in (Nat.pow 10 12) in idtac.",
+    'do 100000 idtac "flood".',
+)
+STATES = 12  # of each lemma, about which questions are asked
+BATCH = 32  # questions of one ask
+WORKER = 0.1  # of the kills hit a worker with all its provers, the others one prover
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """How long a storm, and how wild."""
+
+    tactics: int = 100_000
+    lemmas: int = 8  # each in a file of its own
+    workers: int = 2
+    hogs: float = 0.0005  # of the tactics
+    kills: float = 0.002  # for each tactic, on average
+    timeout: int = 2  # seconds that Rocq gives a tactic
+    memory: int = 1 << 30  # bytes of address space of a prover
+    seed: int = 0
+    json: Path | None = None  # where to write the numbers, too
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of it."""
+
+    checker: str
+    sandbox: str
+    questions: int  # distinct ones
+    seconds: float
+    answers: Mapping[str, int]  # open, accepted, rejected; and those that are none: unknown, lost
+    hogs: Mapping[str, int]  # the same of the hogs alone
+    kills: Mapping[str, int]
+    differing: tuple[str, ...]  # answers unlike those in calm; the first ten
+    differ: int
+    peak_memory: float  # MB of all processes together
+    own_memory: tuple[float, float]  # MB of this process after a tenth of the tactics, and at the end
+    processes_left: int
+    folders_left: int
+
+    def table(self) -> Table:
+        """Return everything as a table to print."""
+        first, last = self.own_memory
+        table = Table(title=f"Storm ({self.checker}, {self.sandbox})", show_header=False)
+        rows = {
+            "tactics": f"{sum(self.answers.values()) + sum(self.hogs.values())} in {self.seconds:.0f} s",
+            "answers": ", ".join(f"{count} {name}" for name, count in self.answers.items()),
+            "hogs": ", ".join(f"{count} {name}" for name, count in self.hogs.items()),
+            "killed": ", ".join(f"{count} {name}" for name, count in self.kills.items()),
+            "differ from calm": " ".join([f"{self.differ} (of {self.questions} questions)", *self.differing]),
+            "memory": f"{self.peak_memory:.0f} MB at most; here, from first to last, {first:.0f} to {last:.0f} MB",
+            "left behind": f"{self.processes_left} processes, {self.folders_left} folders",
+        }
+        for name, shown in rows.items():
+            table.add_row(name, shown)
+        return table
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted while it storms."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    hogs: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    differing: list[str] = field(default_factory=list)
+    memory: list[tuple[int, int]] = field(default_factory=list)  # bytes of all processes, and of this one
+
+
+Question = tuple[ProofState, str]
+
+
+def main(config: BenchConfig) -> Report:
+    """Ask in calm, ask in the storm, compare."""
+    tally, own = _Tally(), psutil.Process()
+    before = {child.pid for child in own.children(recursive=True)}
+    limits = Limits(memory=config.memory)
+    options = SessionOptions(timeout=config.timeout, grace=3.0, processes=4, limits=limits)
+    with tempfile.TemporaryDirectory(prefix="surpass-soak-") as folder:
+        problems = [_lemma(Path(folder), f"Soak{index}") for index in range(config.lemmas)]
+        with Rocq(problems, options=options) as calm:
+            known = {problem.key: _ask(calm, problem) for problem in problems}
+        began = time.monotonic()
+        domain = Rocq(problems, options=options)
+        share = max(1, round(config.tactics / len(problems) / BATCH))
+        with Workers(domain, config.workers) as pool:
+            storm = partial(_storm, rounds=share, config=config, known=known, tally=tally)
+            with suppress(KeyboardInterrupt):  # and report what there is
+                for _ in run(storm, problems, domain, Scripted({}), options=RunOptions(live=len(problems), pool=pool)):
+                    pass
+        seconds = time.monotonic() - began
+    with Toplevel():  # whoever comes next clears away what the killed have left
+        pass
+    left = [
+        child for child in own.children(recursive=True) if child.pid not in before and "tracker" not in _line(child)
+    ]
+    totals, mine = zip(*tally.memory, strict=True) if tally.memory else ((0,), (own.memory_info().rss,))
+    report = Report(
+        f"rocq {version()}",
+        sandbox.level(),
+        sum(map(len, known.values())),
+        round(seconds, 1),
+        dict(tally.answers),
+        dict(tally.hogs),
+        dict(tally.kills),
+        tuple(tally.differing[:10]),
+        len(tally.differing),
+        round(max(totals) / 2**20, 1),
+        (round(mine[len(mine) // 10] / 2**20, 1), round(own.memory_info().rss / 2**20, 1)),
+        len(left),
+        len(sandbox.abandoned()),
+    )
+    if config.json is not None:
+        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _lemma(folder: Path, name: str) -> Problem:
+    """Write a file with the lemma and return it as a problem."""
+    file = folder / f"{name}.v"
+    file.write_text(f"{STATEMENT}\nProof. {' '.join(SCRIPT)} Qed.\n", encoding="utf-8")
+    data = {"file": str(file), "top": name, "noinit": False, "options": (), "position": 0, "statement": STATEMENT}
+    data |= {"opening": "Proof.", "name": f"{name}.turn", "solution": SCRIPT}
+    goals = STATEMENT.removeprefix("Lemma turn : ").removesuffix(".")
+    return Problem(f"{name}.turn", str(file), {**data, "goals": f"|- {goals}"})
+
+
+def _ask(domain: Rocq, problem: Problem) -> dict[Question, ProofState]:
+    """Return the calm answers to every tactic in the first states of a lemma, breadth first."""
+    answers, states = dict[Question, ProofState](), [domain.start(problem)]
+    for state in states:
+        for tactic in TACTICS:
+            answers[state, tactic] = after = domain.step(state, tactic)
+            if after.status is None and len(states) < STATES:
+                states.append(after)
+    return answers
+
+
+def _storm(
+    domain: Domain[ProofState],
+    problem: Problem,
+    state: ProofState,
+    /,
+    *,
+    rounds: int,
+    config: BenchConfig,
+    known: Mapping[str, Mapping[Question, ProofState]],
+    tally: _Tally,
+) -> Conversation[None]:
+    """Ask questions drawn by chance, some of them hogs, and compare the answers; strike now and then."""
+    rng, answers = random.Random(f"{config.seed} {problem.key}"), known[problem.key]
+    questions = list(answers)
+    for _ in range(rounds):
+        asked = [
+            (state, rng.choice(HOGS)) if rng.random() < config.hogs else rng.choice(questions) for _ in range(BATCH)
+        ]
+        for question, answer in zip(asked, (yield from apply(asked)), strict=True):
+            expected = answers.get(question)
+            name = "lost" if isinstance(answer, Lost) else (answer.status or "open")
+            (tally.hogs if expected is None else tally.answers)[str(name)] += 1
+            definite = Status.UNKNOWN not in (name, expected.status if expected else None) and name != "lost"
+            if expected is not None and definite and answer != expected:
+                tally.differing.append(f"{question[0].tactics} {question[1]}: {answer}, in calm {expected}")
+        if rng.random() < config.kills * BATCH:
+            _strike(rng, tally)
+    yield Trajectory(problem, (), Verdict(Status.UNKNOWN))
+
+
+def _strike(rng: random.Random, tally: _Tally) -> None:
+    """Note how much memory is in use, then kill a worker or a prover, whatever it is doing."""
+    own = psutil.Process()
+    children = own.children(recursive=True)
+    mine = own.memory_info().rss
+    tally.memory.append((mine + sum(map(_size, children)), mine))
+    provers = [child.pid for child in children if "-main-channel" in _line(child)]
+    workers = [child.pid for child in own.children() if "spawn_main" in _line(child)]
+    kind, victims = ("workers", workers) if rng.random() < WORKER else ("provers", provers)
+    if victims:
+        with suppress(ProcessLookupError):
+            os.kill(rng.choice(victims), signal.SIGKILL)
+            tally.kills[kind] += 1
+
+
+def _line(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return process.name() + " " + " ".join(process.cmdline())
+    return ""
+
+
+def _size(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
