@@ -14,4 +14,5 @@ EXPERIMENTS: dict[str, str] = {
     "policymakers": "surpass.experiments.policymakers",
     "preferences": "surpass.experiments.preferences",
     "transcendence": "surpass.experiments.transcendence",
+    "incontext": "surpass.experiments.incontext",
 }

@@ -31,6 +31,7 @@ PRINCIPALS: dict[str, str] = {  # each `function(society, *, seed, ...) -> Princ
     "coordinate": "surpass.domains.economy.principals.weak:coordinate",
     "evolve": "surpass.domains.economy.principals.weak:evolve",
     "stride": "surpass.domains.economy.principals.weak:stride",
+    "in_context": "surpass.domains.economy.principals.in_context.principal:in_context",
     "oracle": "surpass.domains.economy.principals.oracle:oracle",
     "epsilon_greedy": "surpass.domains.economy.principals.bandits:epsilon_greedy",
     "ucb": "surpass.domains.economy.principals.bandits:ucb",

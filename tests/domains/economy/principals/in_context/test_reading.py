@@ -12,11 +12,13 @@ from surpass.domains.economy.principals.in_context.reading import (
     CONTEXT,
     CONTEXTS,
     COUNT,
+    FARTHEST,
+    LEVELS,
     MOST_RATES,
+    MOVE,
     NUMBER,
     SHARE,
     SIZE,
-    TERMS,
     UNIT,
     WELFARE,
     Past,
@@ -25,6 +27,7 @@ from surpass.domains.economy.principals.in_context.reading import (
     asked,
     past_of,
     prompt_tokens,
+    start,
     told,
 )
 from surpass.domains.economy.society import Context, Metrics, Rate, Term
@@ -53,13 +56,13 @@ TEXT = """rates: 2
 2. [context 1] $0.25 0.00$ -> 80.0; best
 3. [context 2] $1.00 1.00$ -> 60.0; best
 4. [context 2] $0.12 0.20$ -> 20.0
-5. [context 1] [aim 1] """
+5. [context 1] [best 1 0.250] [best 2 0] [aim 1] """
+SECOND = SHARE + LEVELS  # of the second rate
 
 
 def text_of(history: list[Term], context: Context, rates: tuple[Rate, ...] = RATES, aim: bool = True) -> str:
     past, kind = past_of(history, context, rates)
-    lines = past.shortened(TERMS - 1).lines()
-    return asked(told(lines, len(rates))[-1], len(lines), kind, aim=aim)
+    return asked(past, told(past.lines(), len(rates))[-1], len(history), kind, aim=aim)
 
 
 def test_the_text_of_a_history() -> None:
@@ -69,11 +72,11 @@ def test_the_text_of_a_history() -> None:
 
 def test_the_tokens_of_a_history() -> None:
     lines = [
-        [NUMBER, CONTEXT + 1, SHARE + 50, SHARE + 50, WELFARE + 400, BEST],
-        [NUMBER + 1, CONTEXT, SHARE + 25, SHARE, WELFARE + 800, BEST],
-        [NUMBER + 2, CONTEXT + 1, SHARE + 100, SHARE + 100, WELFARE + 600, BEST],
-        [NUMBER + 3, CONTEXT + 1, SHARE + 12, SHARE + 20, WELFARE + 200],
-        [NUMBER + 4, CONTEXT, AIM],
+        [NUMBER, CONTEXT + 1, SHARE + 50, SECOND + 50, WELFARE + 400, BEST],
+        [NUMBER + 1, CONTEXT, SHARE + 25, SECOND, WELFARE + 800, BEST],
+        [NUMBER + 2, CONTEXT + 1, SHARE + 100, SECOND + 100, WELFARE + 600, BEST],
+        [NUMBER + 3, CONTEXT + 1, SHARE + 12, SECOND + 20, WELFARE + 200],
+        [NUMBER + 4, CONTEXT, SHARE + 25, SECOND, AIM],
     ]
     assert prompt_tokens(TEXT) == (COUNT + 1, *(token for line in lines for token in line))
     assert max(prompt_tokens(TEXT)) < SIZE
@@ -100,18 +103,29 @@ def test_scales_and_offsets_are_not_to_be_seen(scale: float, offset: float, low:
 
 
 @relaxed
-@given(st.lists(st.integers(0, 100), min_size=1, max_size=MOST_RATES))
-def test_answers_and_their_tokens(shares: list[int]) -> None:
-    text = answer_text([SHARE + share for share in shares])
-    assert answer_tokens(text) == tuple(SHARE + share for share in shares)
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=MOST_RATES), st.integers(0, 100))
+def test_answers_and_their_tokens(shares: list[int], first: int) -> None:
+    begin = [(37 * place + first) % LEVELS for place in range(len(shares))]
+    tokens = tuple(MOVE + FARTHEST + share - old for share, old in zip(shares, begin, strict=True))
+    text = answer_text(tokens, begin)
+    assert answer_tokens(text, begin) == tokens
     assert parse_line(f"1. {text} -> 0", UNIT[len(shares)]).rates == tuple(share / 100 for share in shares)
 
 
 def test_what_is_no_answer() -> None:
-    assert answer_text([SHARE, WELFARE]) == answer_text([NUMBER]) == answer_text([]) == ""
-    for text in ("", "$$", "$0.5 1.2$", "$0 0 0 0 0 0$", "$high$"):
-        with pytest.raises(ModelError, match="expected 1 to 5 shares"):
-            answer_tokens(text)
+    for tokens in ([MOVE, WELFARE], [MOVE], [], [MOVE, SIZE], [MOVE, MOVE, MOVE]):
+        assert answer_text(tokens, (50, 50)) == ""
+    for text in ("", "$$", "$0.5 1.2$", "$0 0 0$", "$high$"):
+        with pytest.raises(ModelError, match="expected shares between"):
+            answer_tokens(text, (50, 50))
+
+
+def test_moves_begin_at_the_reminder_and_end_at_the_bounds() -> None:
+    assert start(prompt_tokens(TEXT)) == (25, 0)
+    assert start(prompt_tokens(TEXT.removesuffix("[aim 1] "))) == (25, 0)
+    assert start(prompt_tokens("rates: 3\n1. [context 1] ")) == (50, 50, 50)
+    assert answer_text([MOVE, SIZE - 1], (25, 0)) == "$0.00 1.00$"
+    assert answer_text([MOVE + FARTHEST + 3, MOVE + FARTHEST], (25, 0)) == "$0.28 0.00$"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +135,14 @@ def test_what_is_no_answer() -> None:
         ("rates: 6\n1. ", "begins with `rates: 3`"),
         ("rates: 2\n1. $0.5$ -> 3\n2. ", "expected 2 numbers"),
         ("rates: 2\n1. $0.50 0.10$ -> 3; a crowd\n2. ", "no words but `best`"),
-        ("rates: 2\n25. ", "at most 24 terms"),
+        ("rates: 2\n21. ", "at most 20 terms"),
         ("rates: 2\n1. [context 10] ", r"`\[context 9\]`"),
         ("rates: 2\n1. [context 1.50] ", r"`\[context 9\]`"),
         ("rates: 2\n1. [aim 2] ", "`.aim 1.`"),
         ("rates: 2\n1. [lever 2] ", "expected at most"),
+        ("rates: 2\n1. [best 1 0.5] ", "best share of each rate"),
+        ("rates: 2\n1. [best 1 0.5] [best 2 1.5] ", "best share of each rate"),
+        ("rates: 2\n1. [best 1 0.5] [best 2 1] [best 3 1] ", "best share of each rate"),
         ("rates: 2\n1. $0.50 0.10$ -> 3", "expected `3. .context 1. `"),
     ],
 )

@@ -32,8 +32,8 @@ def test_what_was_done_and_what_was_best_from_there_on() -> None:
     assert [step.observation.text.split("\n")[-1] for step in best.steps] == [
         "1. [context 1] [aim 1] ",
         "2. [context 2] [aim 1] ",
-        "3. [context 1] [aim 1] ",
-        "4. [context 2] [aim 1] ",
+        "3. [context 1] [best 1 0.100] [aim 1] ",
+        "4. [context 2] [best 1 0.200] [aim 1] ",
     ]
 
 

@@ -24,6 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surpass.core import Observation, Proposal, Trajectory
 from surpass.domains.economy.principals.in_context.reading import (
     COUNT,
+    LEVELS,
+    MOVE,
     PAD,
     SHARE,
     SIZE,
@@ -31,13 +33,14 @@ from surpass.domains.economy.principals.in_context.reading import (
     answer_text,
     answer_tokens,
     prompt_tokens,
+    start,
 )
 from surpass.errors import ModelError
 from surpass.models.decode import Sampling, Vocabulary, sample
 from surpass.models.packing import additive, chunks
 
-WIDTH, LAYERS, HEADS, INNER = 64, 3, 4, 176
-POSITIONS = 256  # tokens of the longest text: 24 terms of five rates, with contexts
+WIDTH, LAYERS, HEADS, INNER = 64, 2, 4, 176
+POSITIONS = 256  # tokens of the longest text: 20 terms of five rates, with contexts and a reminder
 WAVES = 40
 SAMPLED = 1 << 14  # padded tokens of a pass of sampling
 SCORED = 1 << 11  # nodes of a pass of scoring: as many as one core likes best
@@ -70,8 +73,11 @@ class Policymaker:
             torch.manual_seed(seed)
             network = LlamaForCausalLM(config)
             table = network.model.embed_tokens.weight
-            for begin, end in ((SHARE, WELFARE), (WELFARE, SIZE)):
-                table[begin:end] = _waves(end - begin)
+            table[WELFARE:MOVE] = _waves(MOVE - WELFARE)
+            table[MOVE:] = _waves(SIZE - MOVE)
+            shares = _waves(LEVELS)
+            for begin in range(SHARE, WELFARE, LEVELS):  # of each rate: alike, and moved together
+                table[begin : begin + LEVELS] = shares + 0.02 * torch.randn(WIDTH)
         return cls(network)
 
     @classmethod
@@ -108,7 +114,8 @@ class Policymaker:
                 budget=SAMPLED,
             )
             for row, some in zip(rows, samples, strict=True):
-                found[row] = [Proposal(answer_text(one.tokens), one.logp, one.tokens) for one in some]
+                begin = start(prompts[row])
+                found[row] = [Proposal(answer_text(one.tokens, begin), one.logp, one.tokens) for one in some]
         return [found[row] for row in range(len(prompts))]
 
     def tempered(self, temperature: float) -> Self:
@@ -118,8 +125,8 @@ class Policymaker:
         return view
 
     def encode(self, action: str) -> tuple[int, ...]:
-        """Return the tokens of an action."""
-        return answer_tokens(action)
+        """Raise ModelError: moves depend on what they answer, so a proposal must come with its tokens."""
+        raise ModelError(f"policymaker: expected the tokens of an answer, found none for {action[:80]!r}")
 
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
         """Return log-probabilities [B, T] at temperature 1, with gradient.
@@ -132,8 +139,9 @@ class Policymaker:
             key = trajectory.problem.key
             tree, row = trees.setdefault(key, _Tree()), list[tuple[str, int, int]]()
             for step in trajectory.steps:
-                node = tree.grow(-1, prompt_tokens(step.observation.text))
-                tokens = step.proposal.tokens or self.encode(step.proposal.action)
+                prompt = prompt_tokens(step.observation.text)
+                node = tree.grow(-1, prompt)
+                tokens = step.proposal.tokens or answer_tokens(step.proposal.action, start(prompt))
                 for number, token in enumerate(tokens, start=1):
                     row.append((key, node, token))
                     if number < len(tokens):  # nothing follows the last token, so it need not be read
@@ -216,4 +224,4 @@ def _waves(count: int) -> Tensor:
     places, waves = torch.linspace(0, math.pi, count), torch.arange(1, WAVES + 1)
     angles = places[:, None] * waves
     mixed = torch.cat([angles.cos(), angles.sin()], 1) / waves.sqrt().repeat(2) @ torch.randn(2 * WAVES, WIDTH)
-    return 0.05 * mixed / mixed.std()
+    return 0.02 * mixed / mixed.std()

@@ -30,16 +30,16 @@ from surpass.train import Parts, TrainConfig, train
 
 @dataclass(frozen=True)
 class PolicymakerOptions:
-    """How the in-context policymaker is trained; as it stands, this makes the weights that the package holds."""
+    """How the in-context policymaker is trained. As they stand, these made the weights that the package holds."""
 
     out: Path = Path("policymaker.safetensors")  # where the weights go
     run: Path = Path("runs/policymaker")  # curves and checkpoint; an interrupted run is resumed
-    histories: int = 8_000
-    steps: int = 1_600  # of the optimiser
+    histories: int = 2_500
+    steps: int = 400  # of the optimiser
     batch: int = 8  # histories in a step
-    learning_rate: float = 2e-3
-    tests: int = 48  # histories of each kind that likelihood is measured on
-    evaluate_every: int = 200  # steps
+    learning_rate: float = 3e-3
+    tests: int = 16  # histories of each kind that likelihood is measured on
+    evaluate_every: int = 50  # steps
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
         seed=options.seed,
         learning_rate=options.learning_rate,
         schedule="cosine",
-        warmup=options.steps // 30,
+        warmup=options.steps // 20,
         clip=1.0,
         micro_batch=2 * options.batch,
         checkpoint_every=options.evaluate_every,

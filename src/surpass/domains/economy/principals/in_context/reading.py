@@ -1,19 +1,21 @@
 """What the in-context policymaker reads and writes: a history in terms of its own, as text and as tokens.
 
-    rates: 3
-    1. [context 2] $0.50 0.35 1.00$ -> 47.2; best
-    2. [context 1] $0.91 0.02 0.38$ -> 20.0; best
-    3. [context 2] [aim 1]                                  its answer: $0.48 0.40 0.97$
+    rates: 2
+    1. [context 2] $0.50 0.35$ -> 80.0; best
+    2. [context 1] $0.91 0.02$ -> 20.0; best
+    3. [context 2] [best 1 0.500] [best 2 0.350] [aim 1]           its answer: $0.48 0.40$
 
 The text is that of `history.py`. Rates are shares of their ranges, contexts are numbered, welfare is moved and
-stretched to lie between 0 and 100, and `best` says that a term was better than all before it in its context. With
-`[aim 1]` what is asked for is rates that will have been best; without, the history is to go on as it would have. A
-token is one number of the text, or one of its words: the punctuation between follows from their kinds.
-Not here: the network (`model.py`).
+stretched to lie between 0 and 100; `best` says that a term was better than all before it in its context. The last line
+reminds of the best shares so far in its own. With `[aim 1]` what is asked for is rates that will have been best;
+without, the history is to go on as it would have. A token is one number of the text, or one of its words; the
+punctuation between follows from their kinds. That of a share says of which rate it is; those of an answer are moves
+from the best shares so far, or from the middle where there is none. Not here: the network (`model.py`).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from surpass.domains.economy.society import Context, Rate, Term, read
 from surpass.errors import ModelError
 from surpass.models.packing import Tokens
 
-MOST_RATES, TERMS, CONTEXTS = 5, 24, 9
+MOST_RATES, TERMS, CONTEXTS = 5, 20, 9
 LOW, HIGH = 20.0, 80.0  # what the worst and the best welfare of a history are told as
 
 PAD = 0
@@ -45,9 +47,12 @@ NUMBER = COUNT + MOST_RATES
 CONTEXT = NUMBER + TERMS
 AIM = CONTEXT + CONTEXTS
 BEST = AIM + 1
-SHARE = BEST + 1  # hundredths, from 0 to 100
-WELFARE = SHARE + 101  # tenths, from 0 to 999
-SIZE = WELFARE + 1000
+SHARE = BEST + 1  # hundredths, from 0 to 100, of the first rate; then of the second
+LEVELS = 101
+WELFARE = SHARE + LEVELS * MOST_RATES  # tenths, from 0 to 999
+MOVE = WELFARE + 1000  # hundredths from the best share so far, from -100 to 100
+FARTHEST = 100
+SIZE = MOVE + 2 * FARTHEST + 1
 
 HEADER = re.compile(r"rates: ([1-5])\n")
 UNIT = tuple(tuple(Rate(f"share {index + 1}") for index in range(count)) for count in range(MOST_RATES + 1))
@@ -65,13 +70,24 @@ class Past:
         """Return the lines, the worst welfare told as `low` and the best as `high`; where all are alike, the middle."""
         bottom, width = self.welfare.min(initial=np.inf), np.ptp(self.welfare) if len(self.welfare) else 0.0
         told = low + (high - low) * ((self.welfare - bottom) / width if width else np.full(len(self.welfare), 0.5))
-        found, best = list[Line](), dict[int, float]()
+        found = list[Line]()
         for index, (welfare, kind) in enumerate(zip(self.welfare.tolist(), self.kinds.tolist(), strict=True)):
-            words = "best" if welfare > best.get(kind, -np.inf) else ""
-            best[kind] = max(welfare, best.get(kind, -np.inf))
-            shares = tuple(self.shares[index].tolist())
-            found.append(Line(index + 1, _context(kind), shares, float(told[index]), words))
+            leading = self.leading(index, kind)
+            words = "best" if leading is None or welfare > self.welfare[leading] else ""
+            found.append(Line(index + 1, _context(kind), tuple(self.shares[index]), float(told[index]), words))
         return found
+
+    def leading(self, terms: int, kind: int) -> int | None:
+        """Return which of the first terms was best in a context, the first of equals; None where there was none."""
+        same = np.flatnonzero(self.kinds[:terms] == kind)
+        return int(same[self.welfare[same].argmax()]) if len(same) else None
+
+    def reminder(self, terms: int, kind: int) -> Context:
+        """Return what the asked line after the first terms says: its context, and the best shares so far there."""
+        leading = self.leading(terms, kind)
+        shares = () if leading is None else self.shares[leading].tolist()
+        best = ((f"best {number}", share) for number, share in enumerate(shares, start=1))
+        return (*_context(kind), *best)
 
     def shortened(self, most: int) -> Past:
         """Return at most that many terms, in their order: the best ones as one half, the last of the others."""
@@ -101,10 +117,10 @@ def past_of(history: Sequence[Term], context: Context, rates: Sequence[Rate]) ->
     return Past(shares.clip(0, 1).round(2), welfare, np.array(kinds[:-1], dtype=np.int64)), kinds[-1]
 
 
-def asked(past: str, terms: int, kind: int, *, aim: bool) -> str:
-    """Return what the policymaker reads before a term in a context: what was told of the past, and an opening."""
-    context = (*_context(kind), ("aim", 1.0)) if aim else _context(kind)
-    return f"{past}{opening(terms + 1, context)}"
+def asked(past: Past, before: str, terms: int, kind: int, *, aim: bool) -> str:
+    """Return what the policymaker reads before a term in a context: what is `told` of those before it, an opening."""
+    context = past.reminder(terms, kind)
+    return f"{before}{opening(terms + 1, (*context, ('aim', 1.0)) if aim else context)}"
 
 
 def told(lines: Sequence[Line], count: int) -> list[str]:
@@ -121,24 +137,31 @@ def prompt_tokens(text: str) -> Tokens:
     count = int(found[1])
     *lines, last = text[found.end() :].split("\n")
     read = [token for line in lines for token in _line_tokens(line, count)]
-    number, context = parse_opening(last)
-    return (COUNT + count - 1, *read, *_opening_tokens(number, context))
+    return (COUNT + count - 1, *read, *_opening_tokens(*parse_opening(last), count))
 
 
-def answer_tokens(text: str) -> Tokens:
-    """Return the tokens of an answer, `$0.50 0.35$`. Raises ModelError for what is not 1 to 5 shares."""
-    count = len(text.split())
-    shares = read(text, UNIT[count]) if 1 <= count <= MOST_RATES else f"found {count} numbers"
+def start(prompt: Tokens) -> tuple[int, ...]:
+    """Return the shares, in hundredths, that moves begin at: those of a prompt's reminder, or the middle."""
+    count = prompt[0] - COUNT + 1
+    last = prompt[:-1] if prompt[-1] == AIM else prompt
+    reminder = [token - SHARE - LEVELS * place for place, token in enumerate(last[-count:])]
+    return tuple(reminder) if all(0 <= share < LEVELS for share in reminder) else (LEVELS // 2,) * count
+
+
+def answer_tokens(text: str, begin: Sequence[int]) -> Tokens:
+    """Return the tokens of an answer, `$0.50 0.35$`, as moves. Raises ModelError for what is no share of each rate."""
+    shares = read(text, UNIT[len(begin)])
     if isinstance(shares, str):
-        raise ModelError(f"policymaker: expected 1 to {MOST_RATES} shares between `$`: {shares}")
-    return _share_tokens(shares)
+        raise ModelError(f"policymaker: expected shares between `$`: {shares}")
+    return tuple(MOVE + FARTHEST + round(100 * share) - old for share, old in zip(shares, begin, strict=True))
 
 
-def answer_text(tokens: Sequence[int]) -> str:
-    """Return an answer as text; empty where a token is no share, which names no rates."""
-    if not 1 <= len(tokens) <= MOST_RATES or not all(SHARE <= token < WELFARE for token in tokens):
+def answer_text(tokens: Sequence[int], begin: Sequence[int]) -> str:
+    """Return an answer as text; moves beyond a bound end there. Empty where a token is no move: it names no rates."""
+    if len(tokens) != len(begin) or not all(MOVE <= token < SIZE for token in tokens):
         return ""
-    return rates_text([(token - SHARE) / 100 for token in tokens], UNIT[len(tokens)])
+    shares = (old + token - MOVE - FARTHEST for old, token in zip(begin, tokens, strict=True))
+    return rates_text([min(max(share, 0), 100) / 100 for share in shares], UNIT[len(begin)])
 
 
 def _context(kind: int) -> Context:
@@ -152,19 +175,23 @@ def _line_tokens(text: str, count: int) -> Tokens:
         raise ModelError(f"policymaker: expected no words but `best`, found {line.words[:80]!r}")
     welfare = WELFARE + min(999, max(0, round(10 * line.welfare)))
     best = [BEST] if line.words else []
-    return (*_opening_tokens(line.number, line.context), *_share_tokens(line.rates), welfare, *best)
+    return (*_opening_tokens(line.number, line.context, count), *_share_tokens(line.rates), welfare, *best)
 
 
-def _opening_tokens(number: int, context: Context) -> Tokens:
+def _opening_tokens(number: int, context: Context, count: int) -> Tokens:
     kinds = dict(context)
-    kind = kinds.pop("context", None)
-    if number > TERMS or kinds.pop("aim", 1) != 1 or kinds or (kind is not None and kind not in range(1, CONTEXTS + 1)):
-        expected = f"at most {TERMS} terms, `[context 1]` to `[context {CONTEXTS}]` and `[aim 1]`"
+    kind, aim = kinds.pop("context", None), kinds.pop("aim", None)
+    best = [kinds.pop(f"best {rate}", math.nan) for rate in range(1, count + 1)] if kinds else []
+    wrong = kinds or (kind is not None and kind not in range(1, CONTEXTS + 1)) or aim not in (None, 1)
+    if wrong or number > TERMS or not all(0 <= share <= 1 for share in best):
+        expected = (
+            f"at most {TERMS} terms, `[context 1]` to `[context {CONTEXTS}]`, the best share of each rate, `[aim 1]`"
+        )
         raise ModelError(f"policymaker: expected {expected}, found term {number} with {context}")
     tokens = [NUMBER + number - 1]
     tokens += [] if kind is None else [CONTEXT + int(kind) - 1]
-    return (*tokens, AIM) if ("aim", 1.0) in context else tuple(tokens)
+    return (*tokens, *_share_tokens(best), *([] if aim is None else [AIM]))
 
 
 def _share_tokens(shares: Sequence[float]) -> Tokens:
-    return tuple(SHARE + round(100 * share) for share in shares)
+    return tuple(SHARE + LEVELS * place + round(100 * share) for place, share in enumerate(shares))

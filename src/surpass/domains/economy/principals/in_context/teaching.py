@@ -20,7 +20,17 @@ import numpy as np
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.domains.economy.landscapes import LEARNED, landscape
 from surpass.domains.economy.principals.history import rates_text
-from surpass.domains.economy.principals.in_context.reading import TERMS, UNIT, Past, asked, past_of, told
+from surpass.domains.economy.principals.in_context.reading import (
+    TERMS,
+    UNIT,
+    Past,
+    answer_tokens,
+    asked,
+    past_of,
+    prompt_tokens,
+    start,
+    told,
+)
 from surpass.domains.economy.principals.principal import Principal, principal_of
 from surpass.domains.economy.society import Society, Term
 from surpass.rollouts.seeds import derive_seed
@@ -60,11 +70,11 @@ def lessons(key: str, past: Past, seed: int) -> tuple[Trajectory, Trajectory]:
     for index, line in enumerate(lines):
         kind = int(past.kinds[index])
         same = past.kinds == kind
-        done.append(_step(asked(before[index], index, kind, aim=False), line.rates))
+        done.append(_step(asked(past, before[index], index, kind, aim=False), line.rates))
         later = index + np.flatnonzero(same[index:])
         target = int(later[past.welfare[later].argmax()])
         if past.welfare[target] > past.welfare[:index][same[:index]].max(initial=-np.inf):
-            best.append(_step(asked(before[index], index, kind, aim=True), lines[target].rates))
+            best.append(_step(asked(past, before[index], index, kind, aim=True), lines[target].rates))
     verdict = Verdict(Status.ACCEPTED, (1.0,), "a history of teachers")
     return tuple(Trajectory(Problem(key), tuple(steps), verdict, {}) for steps in (done, best))  # type: ignore[return-value]
 
@@ -86,4 +96,5 @@ class Demonstrations(Mapping[str, Sequence[Trajectory]]):
 
 
 def _step(text: str, shares: Sequence[float]) -> Step:
-    return Step(Observation(text), Proposal(rates_text(shares, UNIT[len(shares)])))
+    answer = rates_text(shares, UNIT[len(shares)])
+    return Step(Observation(text), Proposal(answer, tokens=answer_tokens(answer, start(prompt_tokens(text)))))
