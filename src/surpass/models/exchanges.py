@@ -104,7 +104,7 @@ class Exchanges:
             hint = f"no recorded one has these messages; the last begins with {last[:80]!r}"
         else:
             names = sorted(name for name in {*near, *body} if near.get(name) != body.get(name))
-            differ = ", ".join(f"{name} {near.get(name)!r}, asked {body.get(name)!r}" for name in names)
+            differ = ", ".join(f"{name} {near.get(name)!r:.60}, asked {body.get(name)!r:.60}" for name in names)
             hint = f"one has the same messages but differs in: recorded {differ}"
         return DataError(
             f"{self.path} holds no such exchange among its {len(self)}: {hint}; replay with the run's own options"
