@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from surpass.domains.economy.accounting import Incentive, Tax, incomes, pay_by_deed, tax
 from surpass.domains.economy.rules import (
     APPLE,
     BARE,
@@ -35,6 +36,7 @@ from surpass.domains.economy.rules import (
     VIEW,
     WALL,
     WHO,
+    Rules,
 )
 from surpass.domains.economy.simulator import Commons, Turn
 from surpass.errors import ConfigError
@@ -168,6 +170,13 @@ def play(commons: Commons, core: Core, heads: Heads, rates: Tensor, *, seeds: Se
     return Episode(
         views.reshape(-1, populations, rows, VIEW, VIEW), features, actions, logp, values, ate, cleaned, apples
     )
+
+
+def settle(rules: Rules, episode: Episode, rates: NDArray[np.float64]) -> Tax | Incentive:
+    """Return what taxes (Harvest) or incentives (Clean Up) make of an episode; rates [S, G, 3]."""
+    if rules.regrowth:
+        return tax(episode.ate, incomes(episode.ate, 10), rates)
+    return pay_by_deed(episode.ate, episode.cleaned, rates)
 
 
 def advantages(rewards: Tensor, values: Tensor, ppo: PPO) -> Tensor:

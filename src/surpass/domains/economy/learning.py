@@ -5,9 +5,11 @@ core, learn for `episodes` episodes from what is left to them after taxes or inc
 Welfare is the mean over agents of what they earn in that one, before taxes. Terms of many seeds and policies are played
 in one batch (`steps`), each with heads of its own.
 
-The core is trained once, in short episodes without any policy, by `surpass economy pretrain`; the package holds the one
-of Harvest. Different from the paper: views are codes, not pixels, and the core two dense layers, not a convolution.
-Not here: Clean Up's core (train one, and hand it over).
+The core is trained once, in short episodes, by `surpass economy pretrain`: that of Harvest without any policy, that of
+Clean Up under a random one in each game, because without one nobody cleans, and a core that never saw a clean river
+would have nothing to say of it. Different from the paper: views are codes, not pixels, and the core two dense layers,
+not a convolution.
+Not here: Escape Room (`room_learning.py`).
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from surpass.domains.economy.accounting import Incentive, Tax, account, gini, incomes, pay_by_deed, tax
-from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play
+from surpass.domains.economy.accounting import Incentive, Tax, account, gini
+from surpass.domains.economy.agents import PPO, Core, Heads, learn, play, settle
+from surpass.domains.economy.inside import CommonsInside
 from surpass.domains.economy.rules import Rules, rules_of
 from surpass.domains.economy.simulator import Commons
 from surpass.domains.economy.society import Context, Metrics, Rate, checked, metrics_of
@@ -72,8 +75,17 @@ class LearningCommons:
             Rate(name, 0.0, highest(self.rules)) for name in NAMES["harvest" if self.rules.regrowth else "cleanup"]
         )
 
+    @property
+    def environment_steps(self) -> int:
+        """How many steps of a game one term plays."""
+        return (self.episodes + 1) * self.rules.length * self.games
+
     def context(self, seed: int) -> Context:
         return ()
+
+    def inside(self, populations: int) -> CommonsInside:
+        """Return it as a principal sees it that differentiates through learning; `populations` of one game each."""
+        return CommonsInside(self.rules, self.rates, self.core, populations=populations, ppo=self.ppo)
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
         return self.steps([rates], [seed]).metrics[0]
@@ -111,13 +123,6 @@ class LearningCommons:
 def highest(rules: Rules) -> float:
     """Return the upper end of every rate: taxes of Harvest, incentives of Clean Up."""
     return 1.0 if rules.regrowth else 3.0
-
-
-def settle(rules: Rules, episode: Episode, rates: NDArray[np.float64]) -> Tax | Incentive:
-    """Return what taxes (Harvest) or incentives (Clean Up) make of an episode; rates [S, G, 3]."""
-    if rules.regrowth:
-        return tax(episode.ate, incomes(episode.ate, 10), rates)
-    return pay_by_deed(episode.ate, episode.cleaned, rates)
 
 
 def _left(result: Tax | Incentive) -> Tensor:
@@ -184,10 +189,10 @@ def pretrain_command(options: PretrainOptions) -> int:
     return 0
 
 
-def load_core(path: Path | None = None) -> Core:
-    """Return a frozen core, the package's own of Harvest by default. Raises ModelError where it is none."""
+def load_core(path: Path | None = None, *, society: str = "harvest") -> Core:
+    """Return a frozen core, the package's own of a society by default. Raises ModelError where it is none."""
     core = Core()
-    source = Path(str(SHIPPED / "core_harvest.safetensors")) if path is None else path
+    source = Path(str(SHIPPED / f"core_{society}.safetensors")) if path is None else path
     try:
         core.load_state_dict(load_file(source))
     except Exception as error:  # safetensors and torch raise a dozen kinds for a file that is not what it should be

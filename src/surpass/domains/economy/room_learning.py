@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from surpass.domains.economy import chance
 from surpass.domains.economy.accounting import account, pay_by_state
 from surpass.domains.economy.escape_room import RoomRules, live_levers
+from surpass.domains.economy.inside import RoomInside
 from surpass.domains.economy.room_agents import HIDDEN, fresh
 from surpass.domains.economy.society import Context, Metrics, Rate, checked, metrics_of, room_context, room_rates
 from surpass.errors import ConfigError
@@ -86,6 +87,11 @@ class LearningRoom:
 
     def context(self, seed: int) -> Context:
         return room_context(self.rules, seed)
+
+    def inside(self, populations: int) -> RoomInside:
+        """Return it as a principal sees it that differentiates through learning."""
+        gamma, entropy = self.how.gamma, self.how.entropy
+        return RoomInside(self.rules, self.rates, populations=populations, gamma=gamma, entropy=entropy)
 
     def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
         return self.steps([rates], [seed]).metrics[0]

@@ -15,6 +15,7 @@ from surpass.errors import ConfigError
 
 SOCIETIES: dict[str, Callable[[], Society]] = {
     "harvest": lambda: LearningCommons(rules_of("harvest"), load_core()),
+    "cleanup": lambda: LearningCommons(rules_of("cleanup"), load_core(society="cleanup"), episodes=20),
     "escape_room": LearningRoom,
 }
 

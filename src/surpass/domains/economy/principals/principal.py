@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from surpass.domains.economy.society import Context, Society, Term
 from surpass.errors import ConfigError, ModelError
@@ -42,6 +42,7 @@ PRINCIPALS: dict[str, str] = {  # each `function(society, *, seed, ...) -> Princ
     "ai_economist": "surpass.domains.economy.principals.ai_economist:ai_economist",
     "llm": "surpass.domains.economy.principals.language:llm",
     "evollm": "surpass.domains.economy.principals.language:evollm",
+    "metagrad": "surpass.domains.economy.principals.metagrad:metagrad",
 }
 
 
@@ -57,6 +58,15 @@ class Principal(Protocol):
 
         `history` holds all earlier terms of the run, in order. Raises PrincipalError where none could be had.
         """
+
+
+@runtime_checkable
+class Simulating(Protocol):
+    """A principal that simulates the society for itself, beside the terms it is told of."""
+
+    @property
+    def environment_steps(self) -> int:
+        """How many environment steps it has simulated for the history as it was last told."""
 
 
 class Learner(Protocol):
