@@ -44,7 +44,7 @@ NUMERIC = ("random", "epsilon_greedy", "ucb", "thompson", "bayesian", "tpe", "cm
 class Config:
     """Let principals govern societies at equal budgets, and compare them."""
 
-    societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup, with a core of its own
+    societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup
     room_principals: tuple[str, ...] = NUMERIC  # in both rooms, besides fixed and oracle
     commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
     language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
@@ -58,7 +58,7 @@ class Config:
     room_episodes: int = 2000  # of learning in a term of room
     commons_episodes: int = 5  # of learning in a term of a commons
     commons_length: int = 1000  # steps of its episodes
-    core: Path | None = None  # weights of what agents of a commons see with; by default the package's, of harvest
+    core: Path | None = None  # weights of what agents of a commons see with; by default the package's own
     room_values: int = 2  # of each rate in the oracle's grid
     commons_values: int = 3
     oracle_refinements: int = 2  # rounds in which the oracle moves one rate at a time

@@ -47,7 +47,8 @@ def settled_room(config: Config) -> Place:
     """Return Escape Room with settled agents; one episode is enough to tell what they do."""
     society = SettledRoom()
     search = replace(_search(config, config.room_values), terms=1)
-    rules, principals = society.rules, _all(config.room_principals)
+    able = tuple(name for name in config.room_principals if name != "metagrad")  # nobody learns here
+    rules, principals = society.rules, _all(able)
     return Place("settled_room", society, principals, config.room_terms, rules.length, search, rules.agents, ROOM)
 
 
@@ -62,7 +63,7 @@ def room(config: Config) -> Place:
 def commons(config: Config, *, name: str) -> Place:
     """Return a commons whose agents learn."""
     rules = replace(rules_of(name), length=config.commons_length)
-    society = LearningCommons(rules, load_core(config.core), episodes=config.commons_episodes)
+    society = LearningCommons(rules, load_core(config.core, society=name), episodes=config.commons_episodes)
     steps = (config.commons_episodes + 1) * rules.length
     principals = _all(config.commons_principals)
     search = _search(config, config.commons_values)

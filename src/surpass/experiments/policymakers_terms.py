@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surpass.domains.economy.principals.principal import Principal, PrincipalError, Rates
+from surpass.domains.economy.principals.principal import Principal, PrincipalError, Rates, Simulating
 from surpass.domains.economy.society import (
     Context,
     Metrics,
@@ -64,7 +64,8 @@ def govern(mandate: Mandate, run: Run, tell: Callable[[int], None] = lambda _: N
         asked = {seed: _ask(principals[seed], histories[seed], contexts[seed], mandate.society) for seed in seeds}
         told = _play(mandate.society, asked, own)
         seconds = (time.monotonic() - began) / len(seeds)
-        fresh = [_row(seed, step, mandate.steps, seconds, asked[seed], told[seed], contexts[seed]) for seed in seeds]
+        spent = {seed: (step + 1) * mandate.steps + _simulated(principals[seed]) for seed in seeds}
+        fresh = [_row(seed, step, spent[seed], seconds, asked[seed], told[seed], contexts[seed]) for seed in seeds]
         append_lines(run.metrics_path, fresh)
         rows += fresh
         for row in fresh:
@@ -97,7 +98,7 @@ def term_of(row: Row) -> Term | None:
 def _row(
     seed: int, step: int, steps: int, seconds: float, rates: Rates | str, told: Metrics | str, context: Context
 ) -> Row:
-    row: Row = {"seed": seed, "step": step + 1, "environment_steps": (step + 1) * steps, "seconds": seconds}
+    row: Row = {"seed": seed, "step": step + 1, "environment_steps": steps, "seconds": seconds}
     row |= {"context": context, "rates": None if isinstance(rates, str) else rates}
     if isinstance(told, str):
         return {**row, "unknown": told}
@@ -110,6 +111,11 @@ def _ask(principal: Principal, history: Sequence[Term], context: Context, societ
         return checked(principal.ask(tuple(history), context), society.rates)
     except PrincipalError as error:
         return str(error) or "no reason was told"
+
+
+def _simulated(principal: Principal) -> int:
+    """Return the environment steps that a principal took for itself, beside the terms."""
+    return principal.environment_steps if isinstance(principal, Simulating) else 0
 
 
 def _play(society: Society, asked: Mapping[int, Rates | str], own: Mapping[int, int]) -> dict[int, Metrics | str]:

@@ -39,7 +39,7 @@ from surpass.rollouts.runner import Budget, run
 from surpass.search.sampling import sample
 from tests.domains.economy.principals.govern import govern
 
-ELSEWHERE = {"llm", "evollm"}  # they need a server, weights or a simulation, and have tests of their own
+ELSEWHERE = {"llm", "evollm", "metagrad"}  # they need a server, weights or a simulation, and have tests of their own
 NUMERIC = [name for name in PRINCIPALS if name not in {"oracle", *ELSEWHERE}]
 SOCIETIES: dict[str, Society] = {"surface": surface(1), "room": SettledRoom()}
 

@@ -21,11 +21,9 @@ PRINCIPALS = ("llm", "evollm")
 
 
 def _commons(name: str) -> Society:
-    from surpass.domains.economy.agents import Core
-    from surpass.domains.economy.learning import LearningCommons, load_core
-    from surpass.domains.economy.rules import rules_of
+    from surpass.domains.economy.societies import society_of
 
-    return LearningCommons(rules_of(name), load_core() if name == "harvest" else Core())  # Clean Up's: untrained
+    return society_of(name)
 
 
 SOCIETIES: dict[str, Callable[[], Society]] = {
