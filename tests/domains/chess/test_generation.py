@@ -69,6 +69,18 @@ def test_a_model_of_characters_packs_characters(tmp_path: Path) -> None:
     assert pack.vocabulary == CHARACTERS
 
 
+def test_games_from_another_position_begin_there(tmp_path: Path) -> None:
+    start = "4k3/ppp5/8/8/8/8/5PPP/4K3 b - - 0 1"
+    asked = options(tmp_path, games=4, opening_plies=3, start=start, max_plies=400)
+    pack, report = generate(asked)
+    assert all(one.fen == start and len(one.moves) == 3 for one in read_openings(asked.out / "openings.pgn"))
+    games = list(read([asked.out / "match" / "games.pgn"], Filter(duplicates=False), Report()))
+    assert {game.fen for game in games} == {start}
+    assert report.kept == len(pack) == sum(game.tags["Termination"] == "normal" for game in games) > 0
+    with pytest.raises(DataError, match="a position in FEN"):
+        options(tmp_path, start="nowhere")
+
+
 def test_what_makes_no_sense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ({"games": 3}, {"games": 0}, {"temperature": -1.0}, {"opening_plies": -1}):
         with pytest.raises(ConfigError, match="expected an even number"):

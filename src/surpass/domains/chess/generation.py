@@ -45,6 +45,7 @@ class GenerationOptions:
     games: int = 1000  # to play; even
     temperature: float = 0.1  # at which they are played
     opening_plies: int = 8  # half-moves drawn at temperature 1 to begin with
+    start: str = ""  # FEN where all games begin, as the model's training games did; empty: the initial position
     legal: bool = False  # draw among legal moves only; otherwise five tries, then a forfeit
     results: tuple[str, ...] = ("1-0", "0-1")  # of the games to keep
     max_plies: int = 400  # a game that long is adjudicated a draw, and not kept
@@ -55,12 +56,12 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if self.games < 2 or self.games % 2 or self.opening_plies < 0 or self.temperature < 0:
             raise ConfigError("expected an even number of games, --opening-plies and --temperature of 0 or more")
-        _ = self.keep  # says what is wrong with it before anything is played
+        _ = self.keep, board_of(self.start)  # say what is wrong with them before anything is played
 
     @property
     def keep(self) -> Filter:
         """Return which games are packed."""
-        return Filter(initial=True, results=self.results, normal=True)
+        return Filter(initial=not self.start, results=self.results, normal=True)
 
 
 def main(options: GenerationOptions) -> int:
@@ -86,7 +87,7 @@ def generate(options: GenerationOptions) -> tuple[Pack, Report]:
     book = options.out / "openings.pgn"
     if not book.exists():
         fresh = book.with_suffix(".new")
-        fresh.write_text("".join(map(_pgn, openings(options))), encoding="utf-8")
+        fresh.write_text("".join(_pgn(moves, options.start) for moves in openings(options)), encoding="utf-8")
         fresh.replace(book)
     rest = f"temperature={options.temperature},device={options.device}" + (",legal=yes" if options.legal else "")
     wanted = MatchOptions(
@@ -119,7 +120,7 @@ def openings(options: GenerationOptions) -> list[tuple[str, ...]]:
         before = len(found)
         seeds = [derive_seed(options.seed, "own opening", number + row) for row in range(AT_ONCE)]
         number += AT_ONCE
-        for moves in _drawn(policy, options.opening_plies, seeds):
+        for moves in _drawn(policy, options, seeds):
             if len(found) < wanted:
                 found[moves] = None
         idle = 0 if len(found) > before else idle + 1
@@ -128,12 +129,12 @@ def openings(options: GenerationOptions) -> list[tuple[str, ...]]:
     return list(found)
 
 
-def _drawn(policy: Policy, plies: int, seeds: list[int]) -> list[tuple[str, ...]]:
+def _drawn(policy: Policy, options: GenerationOptions, seeds: list[int]) -> list[tuple[str, ...]]:
     """Return openings of legal moves after which the game goes on, drawn by seed."""
-    boards = [board_of() for _ in seeds]
+    boards, plies = [board_of(options.start) for _ in seeds], options.opening_plies
     for ply in range(plies):
         going = [row for row, board in enumerate(boards) if ending(board, repeated=False) is None]
-        seen = [_seen(boards[row]) for row in going]
+        seen = [_seen(boards[row], options.start) for row in going]
         rows = policy.propose(seen, 1, seeds=[derive_seed(seeds[row], ply) for row in going])
         for row, proposals in zip(going, rows, strict=True):
             if (move := named(boards[row], proposals[0].action)) is not None:  # a resignation is none
@@ -142,11 +143,11 @@ def _drawn(policy: Policy, plies: int, seeds: list[int]) -> list[tuple[str, ...]
     return [tuple(move.uci() for move in board.move_stack) for board in whole]
 
 
-def _seen(board: chess.Board) -> Observation:
-    return Observation(
-        " ".join(move.uci() for move in board.move_stack), tuple(legal(board)), int(board.turn == chess.BLACK)
-    )
+def _seen(board: chess.Board, start: str) -> Observation:
+    text = " ".join(move.uci() for move in board.move_stack)
+    return Observation(f"[FEN {start}]\n{text}" if start else text, tuple(legal(board)), int(board.turn == chess.BLACK))
 
 
-def _pgn(moves: tuple[str, ...]) -> str:
-    return write({"Event": "openings of a model"}, movetext(list(sans(moves)), "*"))
+def _pgn(moves: tuple[str, ...], start: str) -> str:
+    tags = {"Event": "openings of a model"} | ({"SetUp": "1", "FEN": start} if start else {})
+    return write(tags, movetext(list(sans(moves, start)), "*", first=board_of(start).ply()))
