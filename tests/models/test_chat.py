@@ -254,6 +254,20 @@ def test_a_server_without_schemas_is_asked_without(serve: Serve, status: int, tm
         assert [one.value for one in again.converse([question(seed, form=form) for seed in (1, 0)])] == [7, 7]
 
 
+def test_a_request_that_was_refused_is_asked_again_once_the_server_is_mended(serve: Serve, tmp_path: Path) -> None:
+    form = Form((Message("user", "as JSON"),), SCHEMA)
+    chat, server = serve([Said("too long for my memory", 400), Said("too long for my memory", 400), "7"])
+    chat.exchanges = Exchanges(tmp_path / NAME)
+    with pytest.raises(ModelError, match="too long for my memory"):
+        chat.converse([question(form=form)])
+    assert ["response_format" in one for one in server.asked] == [True, False]
+    with Chat(chat.endpoint, Exchanges(tmp_path / NAME), key=KEY) as later:
+        assert later.converse([question(form=form)])[0].value == 7
+    assert "response_format" in server.asked[2]
+    with Chat(chat.endpoint, Exchanges.replay(tmp_path)) as again:
+        assert again.converse([question(form=form)])[0].value == 7
+
+
 def test_a_server_with_schemas_is_asked_with_its_own_words(serve: Serve) -> None:
     chat, server = serve(["{}", "8"])
     form = Form((Message("user", "as JSON"),), SCHEMA)

@@ -164,8 +164,8 @@ class Chat:
         """Return the answer to a request, from the record or else from the server, and then into the record."""
         async with self._asking.setdefault(digest(body), asyncio.Lock()):
             known = self.exchanges.find(body)
-            if known is not None:
-                return known
+            if known is not None and (self.exchanges.replaying or not known.refused):
+                return known  # a refusal is asked again: the server may have been mended since
             if self.exchanges.replaying:
                 raise self.exchanges.missing(body)
             most, spent = self.endpoint.most_tokens, self.exchanges.spent.tokens
