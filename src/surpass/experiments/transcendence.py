@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from surpass import report
+from surpass.experiments.transcendence_closer import look_closer
 from surpass.experiments.transcendence_runs import check, make_games, play_matches, train_models
 from surpass.experiments.transcendence_table import show, summarise
 from surpass.store import Run
@@ -60,6 +61,8 @@ class Config:
     live: int = 160  # games at once
     jobs: int = 3  # models and matches at once, a process each; 0: in this process
     game_jobs: int = 6  # processes that play experts' games
+    favor_positions: int = 300  # judged for one model of each set; 0: none
+    favor_nodes: int = 5000  # of Stockfish for each, all its moves together
     patience: float = 600.0  # seconds that an engine may take for an answer: it is limited by nodes, not by time
 
 
@@ -77,6 +80,7 @@ PRESETS: Mapping[str, Config] = {
         match_games=2,
         pool_games=2,
         majority_plies=10,
+        favor_positions=0,
         max_plies=40,
         jobs=0,
         game_jobs=1,
@@ -101,6 +105,8 @@ PRESETS: Mapping[str, Config] = {
         seeds=(0, 1, 2, 3, 4),
         match_games=200,
         pool_games=1000,
+        favor_positions=4000,
+        favor_nodes=20_000,
     ),
 }
 
@@ -123,7 +129,9 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         make_games(config, folder, progress)
         train_models(config, folder, progress)
         play_matches(config, folder, progress)
+        closer = look_closer(config, folder, progress)
     summary = summarise(config, folder)
+    summary["tables"] |= closer
     Run(folder).write_summary(summary)
     console.print(*show(summary))
     console.print(f"report: {report.write(folder)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from surpass.domains.chess.favor import Chances, Visit, as_json, frequencies, measure, rows, visits
+from surpass.domains.chess.favor import Chances, Row, Visit, as_json, frequencies, measure, rows, visits
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.judge import NODES, Judge
@@ -49,7 +50,29 @@ def main(options: FavorOptions) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from surpass.domains.chess.favor_page import rich_table, write
+    from surpass.domains.chess.favor_page import rich_table
+
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("positions", total=None)
+            found, about = analyse(options, lambda done, total: bar.update(task, completed=done, total=total))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
+        return 130
+    caption = f"{about['positions']} positions, {about['engine']}, {options.nodes:,} nodes"
+    Console(soft_wrap=True).print(rich_table(found, caption))
+    print(options.out / "favor.html")
+    return 0
+
+
+def analyse(
+    options: FavorOptions, tell: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Row], dict[str, Any]]:
+    """Judge what is not judged yet, write favor.json and favor.html, and return the rows and what they are of.
+
+    `tell` hears how many of how many positions are judged.
+    """
+    from surpass.domains.chess.favor_page import write
 
     temperatures = tuple(dict.fromkeys((*options.temperatures, options.reference)))
     names, chances = of_model(options, temperatures)
@@ -57,17 +80,9 @@ def main(options: FavorOptions) -> int:
     games = read(options.games, Filter(duplicates=False), report)
     places = thinned(visits(games, options.player), options.positions, seed=options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            Judge(options.out / "evaluations.sqlite", nodes=options.nodes, threads=options.threads) as judge,
-            Progress(console=Console(stderr=True), transient=True) as bar,
-        ):
-            task = bar.add_task("positions", total=len(places))
-            measured = measure(places, names, chances, judge.scores, tell=lambda done: bar.update(task, completed=done))
-            title = judge.title
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
-        return 130
+    with Judge(options.out / "evaluations.sqlite", nodes=options.nodes, threads=options.threads) as judge:
+        measured = measure(places, names, chances, judge.scores, tell=lambda done: tell(done, len(places)))
+        title = judge.title
     reference = named(options.reference)
     found = rows(measured, reference, seed=options.seed)
     about = {"engine": title, "nodes": options.nodes, "positions": len(places), "reference": reference}
@@ -75,10 +90,8 @@ def main(options: FavorOptions) -> int:
     (options.out / "favor.json").write_text(
         json.dumps({**about, "rows": as_json(found)}, indent=1) + "\n", encoding="utf-8"
     )
-    page = write(options.out / "favor.html", measured, found, reference=reference)
-    Console(soft_wrap=True).print(rich_table(found, f"{len(places)} positions, {title}, {options.nodes:,} nodes"))
-    print(page)
-    return 0
+    write(options.out / "favor.html", measured, found, reference=reference)
+    return found, about
 
 
 def of_model(options: FavorOptions, temperatures: tuple[float, ...]) -> tuple[tuple[str, ...], Chances]:
