@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
+from surpass.domains.chess.expert_games import ExpertOptions, run
 from surpass.domains.chess.match import Recorded
 from surpass.errors import ConfigError
 from surpass.evaluation.elo import Difference, Game, rate
 from surpass.experiments import transcendence
-from surpass.experiments.transcendence import PRESETS, Config, main
+from surpass.experiments.transcendence import PAWNS, PRESETS, Config, main
+from surpass.experiments.transcendence_closer import look_closer
 from surpass.experiments.transcendence_runs import entries, entry_match, experts, game_sets, opponents, pool_match
 from surpass.experiments.transcendence_table import Conduct, side, verdict
 from surpass.store import Run
@@ -127,6 +130,36 @@ def test_processes_play_the_same_games(finished: Path, tmp_path: Path) -> None:
         assert {game.split("\n\n", 1)[1].strip() for game in first} == {
             game.split("\n\n", 1)[1].strip() for game in second
         }
+
+
+@pytest.mark.stockfish
+def test_a_closer_look_judges_the_model_and_measures_its_games(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "summary.json").unlink()
+    config = replace(TINY, favor_positions=3, favor_nodes=200)
+    main(config, resume=copy)
+    table = Run.open(copy).summary()["tables"]["Favor of noisy"]
+    assert [row[0] for row in table["rows"]] == ["T 0", "T 1"]
+    reference = table["rows"][1]
+    assert reference[2] == "0.00 (0.00 to 0.00)"  # nothing is gained over itself
+    judged = json.loads((copy / "favor" / "noisy" / "favor.json").read_text())
+    assert judged["positions"] == 3
+    assert (copy / "favor" / "noisy" / "favor.html").exists()
+    assert "Favor of noisy" in (copy / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_entropy_of_random_moves_is_that_of_the_legal_ones(tmp_path: Path) -> None:
+    """Enough games to share the initial position: uniform moves have all the entropy there is, nearly."""
+    config = replace(TINY, sets=("even: random",), games=104, start=PAWNS, favor_positions=0)
+    for one in game_sets(config):
+        path = tmp_path / "sets" / one.name / "games.pgn"
+        run(ExpertOptions(path, one.experts, one.games, start=config.start, jobs=1))
+    with Progress(disable=True) as progress:
+        (table,) = look_closer(config, tmp_path, progress).values()
+    (even,) = table["rows"]
+    assert even[:2] == ["even", "104"]
+    assert float(even[3].split()[0]) > 0.9
 
 
 def test_verdicts_are_those_of_the_definition() -> None:
