@@ -37,8 +37,11 @@ _CHUNK = 1 << 16
 _HEAP = {"OCAMLRUNPARAM": "s=4M"}
 _LARGEST = 64 << 20  # bytes of one answer; goals beyond this are no use to anybody
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML, yet Rocq may print them
-# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic.
-EXHAUSTED = re.compile(r"Timeout!|Out of memory|Stack overflow|Out_of_memory|Stack_overflow")
+# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic. Only the beginning of a
+# message is believed: `fail "Timeout!"` says "Tactic failure: Timeout!".
+EXHAUSTED = re.compile(
+    r'(?:Anomaly "Uncaught exception )?(?:Timeout!|Out of memory|Stack overflow|Out_of_memory|Stack_overflow)'
+)
 
 
 class CommandFailed(Exception):  # noqa: N818 - an answer of the prover, not trouble of ours
@@ -332,7 +335,7 @@ class Toplevel:
         answer = _parsed(raw)
         if answer[-1].get("val") == "fail":
             message = _line(answer[-1].find("richpp"))
-            raise (Exhausted if EXHAUSTED.search(message) else CommandFailed)(message)
+            raise (Exhausted if EXHAUSTED.match(message) else CommandFailed)(message)
         return answer
 
     def _read(self, deadline: float) -> bytes:
