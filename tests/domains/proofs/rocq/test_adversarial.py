@@ -61,7 +61,7 @@ WORDS = st.sampled_from(
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A cheat or a tactic with something put into it, or taken out."""
-    text = draw(st.sampled_from([*SHORT, *TACTICS]))
+    text: str = draw(st.sampled_from([*SHORT, *TACTICS]))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(text)))
         text = text[:at] + draw(WORDS) + text[at + draw(st.integers(0, 2)) :]
