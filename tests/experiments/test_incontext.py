@@ -34,10 +34,11 @@ def test_every_arm_has_its_figures(finished: Path) -> None:
         assert row["final, unseen"] <= 100 * (1 - row["solve_rate"] * 0.9) + 1e-9 or row["solve_rate"] < 1
         assert 1 <= row["terms to 90, room"] <= TINY.terms + 1
     for group in ("seen", "unseen", "room"):
-        for row in told["against the best teacher"][group].values():
-            for one in row.values():
-                assert one["ci95"][0] <= one["less by"] <= one["ci95"][1]
-                assert told["arms"][one["teacher"]]["kind"] == "teacher"
+        rows = told["tables"][f"Against the best teacher, {group}"]["rows"]
+        assert len(rows) == 4 * 3
+        for _, _, teacher, gain, low, high, _ in rows:
+            assert low <= gain <= high
+            assert told["arms"][teacher]["kind"] == "teacher"
 
 
 def test_the_same_cases_for_all_and_the_same_again(finished: Path, tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_the_page(finished: Path) -> None:
     page = report.write(finished).read_text()
     assert "best so far, unseen" in page
     assert "next 1" in page
+    assert "Against the best teacher, unseen" in page
 
 
 def played(*rows: tuple[float, ...]) -> Played:
@@ -78,7 +80,9 @@ def test_transcendence_is_told_from_its_absence_and_from_not_knowing() -> None:
             name: dict.fromkeys(("seen", "unseen", "room"), one)
             for name, one in (("teacher", teacher), ("best 0", model))
         }
-        return str(summary(groups, entries)["against the best teacher"]["unseen"]["best 0"]["regret"]["answer"])
+        rows = summary(groups, entries)["tables"]["Against the best teacher, unseen"]["rows"]
+        assert rows[0][:3] == ["best 0", "regret", "teacher"]
+        return str(rows[0][-1])
 
     assert answer(bad, good) == "transcends"
     assert answer(good, bad) == "falls short"

@@ -51,8 +51,13 @@ def summary(found: Measured, entries: Sequence[Arm]) -> dict[str, Any]:
     return {
         "arms": {name: {"kind": kinds[name], **_row(groups)} for name, groups in found.items()},
         "chosen": chosen,
-        "against the best teacher": {
-            group: {name: _against(found, kinds, group, name) for name in models} for group in (CHOOSES, *COUNTS)
+        "tables": {
+            f"Against the best teacher, {group}": {
+                "columns": ["model", "measure", "best teacher", "less by", "from", "to", "answer"],
+                "rows": [row for name in models for row in _against(found, kinds, group, name)],
+                "note": "Less of each measure than the teacher of least mean on these cases; paired bootstrap, 95 %.",
+            }
+            for group in (CHOOSES, *COUNTS)
         },
     }
 
@@ -67,26 +72,28 @@ def _row(groups: Mapping[str, Played]) -> dict[str, Any]:
     return row
 
 
-def _against(found: Measured, kinds: Mapping[str, str], group: str, model: str) -> dict[str, Any]:
+def _against(found: Measured, kinds: Mapping[str, str], group: str, model: str) -> list[list[Any]]:
     """Return, for each measure, the best teacher and how much less the model has of it, with the interval."""
-    row = dict[str, Any]()
+    rows = list[list[Any]]()
     for name, measure in MEASURES.items():
         teachers = {arm: measure(found[arm][group]) for arm, kind in kinds.items() if kind == "teacher"}
         best = min(teachers, key=lambda arm: float(teachers[arm].mean()))
         gain = paired_bootstrap(teachers[best][None], measure(found[model][group])[None])
         answer = "transcends" if gain.low > 0 else "falls short" if gain.high < 0 else "undecided"
-        row[name] = {"teacher": best, "less by": gain.mean, "ci95": [gain.low, gain.high], "answer": answer}
-    return row
+        rows.append([model, name, best, *(round(value, 2) for value in (gain.mean, gain.low, gain.high)), answer])
+    return rows
 
 
 def show(told: Mapping[str, Any]) -> Table:
     """Return the table of a finished run: all arms where it counts, and the chosen one's answers below."""
     headings = [f"{measure}, {group}" for group in COUNTS for measure in MEASURES]
     answers = [
-        f"{group}, {measure}: {one['answer']} ({one['teacher']}; less by {one['less by']:.1f}, "
-        f"95 % {one['ci95'][0]:.1f} to {one['ci95'][1]:.1f})"
+        f"{group}, {measure}: {answer} ({teacher}; less by {gain:.1f}, 95 % {low:.1f} to {high:.1f})"
         for group in COUNTS
-        for measure, one in told["against the best teacher"][group][told["chosen"]].items()
+        for model, measure, teacher, gain, low, high, answer in told["tables"][f"Against the best teacher, {group}"][
+            "rows"
+        ]
+        if model == told["chosen"]
     ]
     caption = "\n".join([f"chosen on families it learned from: {told['chosen']}. Against the best teacher:", *answers])
     table = Table(title="Means over cases; regrets in % of the way from uniform rates to the best", caption=caption)
