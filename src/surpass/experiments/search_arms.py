@@ -22,7 +22,7 @@ from surpass.core import Conversation, Domain, Policy, Problem, Search, Trajecto
 from surpass.errors import ConfigError
 from surpass.experiments import proof_flow
 from surpass.experiments.proof_flow_arms import new_policy
-from surpass.experiments.proof_flow_data import Data, opened, prover
+from surpass.experiments.proof_flow_data import Data, has_hammer, opened, prover
 from surpass.experiments.records import Attempts, record_problems, sampled, weights
 from surpass.experiments.stored import stored_config
 from surpass.models.fixed import ROCQ_HAMMER, Fixed
@@ -124,6 +124,8 @@ def _part(config: Config, flow: Flow, folder: Path, arm: str) -> None:
         problems = sampled(data.test, config.problems)
         if not arm:
             for row in rows_of(config, flow):
+                if row == "hammer" and not has_hammer(data):
+                    continue
                 record_problems(_unit(folder, row, config), problems, _row(config, flow, data, row))
             return
         policy = new_policy(flow.config, data, config.seed)

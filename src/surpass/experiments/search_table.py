@@ -54,7 +54,10 @@ def summarise(config: Config, flow: Flow, folder: Path) -> dict[str, Any]:
     checker = prover(flow.config)
     checked = recheck(checker, folder)
     names = [*(f"{name}+{arm}" for arm in config.policies for name in config.searches), *rows_of(config, flow)]
-    found = {name: _found(folder / "search" / f"{name}-{config.seed}") for name in names}
+    paths = {name: folder / "search" / f"{name}-{config.seed}" for name in names}
+    found = {
+        name: _found(path) for name, path in paths.items() if path.exists()
+    }  # no `hammer` where it is not installed
     keys = sorted({one.problem.key for row in found.values() for one in row.trajectories})
     for name, row in found.items():
         _curve(folder / "curves" / f"{name}-{config.seed}", row, keys, config.budgets[-1])
