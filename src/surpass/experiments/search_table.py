@@ -97,8 +97,8 @@ def _row(found: Found, keys: Sequence[str], budgets: Sequence[int]) -> dict[str,
         "solve_rate": interval.mean,
         "ci95": [interval.low, interval.high],
         "distinct_proofs": distinct_per_solved(found.within(most)),
-        "calls_to_first": median([one.info["steps"] for one in first.values()]) if first else None,
-        "seconds_to_first": median([one.info["seconds"] for one in first.values()]) if first else None,
+        "calls_to_first": float(median(one.info["steps"] for one in first.values())) if first else None,
+        "seconds_to_first": float(median(one.info["seconds"] for one in first.values())) if first else None,
         "solved_per_prover_second": len(first) / cost["prover_seconds"] if cost["prover_seconds"] else None,
         "prover_seconds": cost["prover_seconds"] / n,
         "verifier_seconds": cost["verifier_seconds"] / n,
@@ -137,7 +137,7 @@ def _curve(path: Path, found: Found, keys: Sequence[str], most: int) -> None:
     first: dict[str, int] = {}
     for one in found.within(most):
         first.setdefault(one.problem.key, int(one.info["steps"]))
-    rises = sorted({0, most, *first.values()})
+    rises = sorted({0, most, *first.values(), *(calls - 1 for calls in first.values())})  # a staircase
     path.joinpath("metrics.jsonl").unlink(missing_ok=True)
     for calls in rises:
         share = sum(steps <= calls for steps in first.values()) / len(keys)
