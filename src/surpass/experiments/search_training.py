@@ -47,6 +47,7 @@ from surpass.search.targets import visit_targets
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 
+WIDTH = 64  # legal actions of a state, at most
 LISTED = 200_000  # plays of one formula, at most
 MEASURES = ("success", "proofs_in_64", "total_variation")
 FORMULAS = (
@@ -149,9 +150,9 @@ def _train(config: Config, path: Path, unit: tuple[str, int], domain: Kernel, pl
     if (path / "summary.json").exists():
         return
     arm, seed = ARMS[unit[0]], unit[1]
-    rows = len({step.observation.text for leaves in plays for leaf in leaves for step in leaf.steps})
-    width = max(len(step.observation.legal or ()) for some in plays for leaf in some for step in leaf.steps)
-    policy = Tabular(rows=rows, width=width).double()
+    listed = {step.observation.text for leaves in plays for leaf in leaves for step in leaf.steps}
+    # Searches look beyond the horizon, too: each state that is not listed has cost them a call.
+    policy = Tabular(rows=len(listed) + 2 * config.calls, width=WIDTH).double()
     start = policy.frozen_copy()
     reward = partial(log_return, floor=config.floor)
     objective: Objective = partial(likelihood, accepted_only=arm.accepted_only)
