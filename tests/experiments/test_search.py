@@ -112,6 +112,18 @@ def test_an_interrupted_record_repeats_no_finished_problem(tmp_path: Path, stop_
     assert len(attempts.asked) == len(problems) - state["finished"]
 
 
+def test_a_record_of_other_problems_is_not_gone_on_with(tmp_path: Path) -> None:
+    problems = list(forest().problems("train"))
+    with pytest.raises(KeyboardInterrupt):
+        record_problems(tmp_path / "cut", problems, Tried(8))
+    with pytest.raises(ConfigError, match="other problems"):
+        record_problems(tmp_path / "cut", problems[1:], Tried())
+    record_problems(tmp_path / "whole", problems[:3], Tried())
+    with pytest.raises(ConfigError, match="other problems"):
+        record_problems(tmp_path / "whole", problems, Tried())
+    record_problems(tmp_path / "whole", problems[:3], Tried())
+
+
 def test_one_run_at_the_largest_budget_holds_those_at_smaller_ones() -> None:
     """What counts as found within b calls is what a run with a budget of b calls finds."""
     problems = list(forest().problems("train"))

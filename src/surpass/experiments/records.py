@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from surpass.core import Problem, Status, Trajectory
-from surpass.errors import DataError
+from surpass.errors import ConfigError, DataError
 from surpass.evaluation.diversity import actions_key
 from surpass.evaluation.passk import pass_at_k
 from surpass.store import Run
@@ -85,13 +85,18 @@ def record_problems(
 ) -> None:
     """Record attempts at all problems, in order, and sum up what they took; finished problems are not tried again.
 
-    Unlike `record` it goes on where it was interrupted: a checkpoint knows how many problems are finished.
+    Unlike `record` it goes on where it was interrupted: a checkpoint knows how many problems are finished. Raises
+    ConfigError where the record is of other problems.
     """
-    if (path / "summary.json").exists():
-        return
     kept = run_at(path, {"problems": len(problems)})
-    state = kept.resume() or {"finished": 0, "seconds": 0.0, "prover_seconds": 0.0}
-    clock = _Clock(state["seconds"], state["prover_seconds"])
+    finished = (path / "summary.json").exists()  # its verdicts may be a fresh checker's: the checkpoint is older
+    state: dict[str, Any] = {"finished": len(problems)} if finished else kept.resume() or {"finished": 0}
+    keys = list(dict.fromkeys(one.problem.key for one in kept.trajectories()))
+    if keys != [one.key for one in problems[: state["finished"]]]:
+        raise ConfigError(f"{path} holds the record of other problems than those asked for now; start a new run")
+    if finished:
+        return
+    clock = _Clock(state.get("seconds", 0.0), state.get("prover_seconds", 0.0))
     bills: list[Mapping[str, float]] = []
     rest = problems[state["finished"] :]
     groups = groupby(attempts(rest), key=lambda one: one.problem.key)
