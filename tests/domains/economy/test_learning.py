@@ -15,6 +15,7 @@ from surpass.domains.economy.agents import PPO, Core, Episode, Heads, advantages
 from surpass.domains.economy.learning import LearningCommons, PretrainOptions, load_core, pretrain
 from surpass.domains.economy.rules import AHEAD, ASIDE, MOST_AGENTS, WHO, rules_of
 from surpass.domains.economy.simulator import Commons
+from surpass.domains.economy.society import JudgedBy, SocietyError, surface, terms
 from surpass.errors import ConfigError, ModelError
 
 RULES = replace(rules_of("harvest"), length=20)
@@ -115,7 +116,13 @@ def test_a_term_is_told_in_numbers_and_repeats() -> None:
 def test_clean_up_is_played_for_incentives() -> None:
     rules = replace(rules_of("cleanup"), length=20)
     metrics = LearningCommons(rules, load_core(), episodes=1).step((0, 0, 1), seed=0)
-    assert dict(metrics.values)["cost"] > 0
+    told = dict(metrics.values)
+    assert told["cost"] > 0
+    assert metrics.welfare <= 0.1 * told["eaten"]
+    judged = JudgedBy(LearningCommons(rules, load_core(society="cleanup"), episodes=1), "eaten")
+    (again,) = terms(judged, [(0, 3, 0)], [1])
+    assert again == judged.step((0, 3, 0), seed=1)
+    assert again.welfare == pytest.approx(10 * (dict(again.values)["own welfare"] + dict(again.values)["cleaned"]))
     assert [rate.name for rate in LearningCommons(rules, load_core()).rates] == ["eating", "cleaning", "neither"]
 
 
@@ -123,6 +130,12 @@ def test_clean_up_is_played_for_incentives() -> None:
 def test_terms_without_length_are_refused(field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         LearningCommons(RULES, load_core(), **{field: 0})  # type: ignore[arg-type]
+
+
+def test_a_society_is_not_judged_by_what_it_does_not_tell() -> None:
+    with pytest.raises(SocietyError, match="expected a metric 'apples', found none"):
+        JudgedBy(surface(0), "apples").step((0, 0, 0), seed=0)
+    assert JudgedBy(surface(0), "apples").context(0) == ()
 
 
 def test_what_cannot_be_learned_is_refused_by_name() -> None:

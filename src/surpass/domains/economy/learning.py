@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surpass.domains.economy.accounting import Incentive, Tax, account, gini
-from surpass.domains.economy.agents import PPO, Core, Heads, learn, play, settle
+from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play, settle
 from surpass.domains.economy.inside import CommonsInside
 from surpass.domains.economy.rules import Rules, rules_of
 from surpass.domains.economy.simulator import Commons
@@ -115,7 +115,7 @@ class LearningCommons:
             apples.append(played.apples.mean(2))
             if episode < self.episodes:
                 learn(played, _left(result), None, heads, optimiser, self.ppo, seeds=own)
-        metrics = tuple(_metrics(result, apples[-1], index) for index in range(len(seeds)))
+        metrics = tuple(_metrics(result, played, index) for index in range(len(seeds)))
         actions = played.actions.numpy().astype(np.int16).reshape(played.ate.shape)
         return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began, actions, games)
 
@@ -131,11 +131,14 @@ def _left(result: Tax | Incentive) -> Tensor:
     return left.flatten(2)
 
 
-def _metrics(result: Tax | Incentive, apples: NDArray[np.float64], index: int) -> Metrics:
-    summed = account(result)
+def _metrics(result: Tax | Incentive, played: Episode, index: int) -> Metrics:
+    """Return the metrics of one population; in Clean Up also apples eaten and beams that cleaned, by agent."""
+    summed, apples = account(result), played.apples.mean(2)
     told = {"welfare": summed.welfare[index].mean(), "cost": summed.cost[index].mean()}
     for quarter in QUARTERS:
         told[f"apples after {quarter:.0%}"] = apples[round(quarter * len(apples)) - 1, index]
+    if isinstance(result, Incentive):
+        told |= {"eaten": played.ate[:, index].sum(0).mean(), "cleaned": (played.cleaned[:, index] > 0).sum(0).mean()}
     shares = gini(summed.earned[index].mean(0))
     return metrics_of(told | ({"gini": shares.item()} if np.isfinite(shares) else {}), "commons")
 

@@ -104,6 +104,44 @@ def terms(society: Society, rates: Sequence[Sequence[float]], seeds: Sequence[in
     return tuple(society.step(one, seed=seed) for one, seed in zip(rates, seeds, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """A society whose welfare is another of its metrics: `JudgedBy(cleanup, "eaten")` counts apples, not their price.
+
+    What it called its welfare is told as `own welfare`.
+    """
+
+    society: Society
+    metric: str
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        return self.society.rates
+
+    def context(self, seed: int) -> Context:
+        return self.society.context(seed)
+
+    def step(self, rates: Sequence[float], *, seed: int) -> Metrics:
+        return self._judged(self.society.step(rates, seed=seed))
+
+    def steps(self, rates: Sequence[Sequence[float]], seeds: Sequence[int]) -> Judged:
+        return Judged(tuple(map(self._judged, terms(self.society, rates, seeds))))
+
+    def _judged(self, told: Metrics) -> Metrics:
+        values = dict(told.values)
+        if self.metric not in values:
+            raise SocietyError(f"expected a metric {self.metric!r}, found {', '.join(values) or 'none'}")
+        values["own welfare"] = told.welfare
+        return Metrics(values.pop(self.metric), tuple(values.items()), told.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What many terms of a `JudgedBy` came to."""
+
+    metrics: tuple[Metrics, ...]
+
+
 def read(text: str, rates: Sequence[Rate]) -> tuple[float, ...] | str:
     """Return the rates that a text names or, as a string, why it names none.
 
