@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from surpass import report
-from surpass.core import Policy, Problem, Search, Status, Trajectory
+from surpass.core import Policy, Problem, Search, Trajectory
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.prove_file import open_problems
 from surpass.domains.proofs.rocq.session import SessionOptions
@@ -183,7 +183,8 @@ def _summary(
             "ci95": [rate.low, rate.high],
             "steps": cost[name]["steps"] / len(keys),
             "seconds": cost[name]["seconds"] / len(keys),
-            "unknown": float(sum(one.verdict.status is Status.UNKNOWN for one in found[name])),
+            # lemmas where a tactic or the search ran out of time; a goal left open after one step is no such thing
+            "unknown": float(sum(_ran_out(one) for one in found[name])),
         }
     gain = paired_bootstrap([tables[arms[-1]]], [tables["automation"]])
     by_tactic = Counter(" ".join(one.actions) for one in found["automation"] if one.solved)
@@ -207,10 +208,14 @@ def _summary(
     }
 
 
+def _ran_out(trajectory: Trajectory) -> bool:
+    return not trajectory.solved and (trajectory.info.get("unknown", 0) > 0 or trajectory.info.get("end") == "budget")
+
+
 def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return the tables that a run ends with: the arms, and the files where something was solved or did not load."""
     arms = list(summary["arms"])
-    rows = Table("policy", "solved", "of", "rate", "95 % interval", "unknown", "seconds")
+    rows = Table("policy", "solved", "of", "rate", "95 % interval", "out of time", "seconds")
     for name, row in summary["arms"].items():
         low, high = row["ci95"]
         told = (f"{row['solved']:.0f}", str(row["problems"]), f"{row['solve_rate']:.1%}", f"{low:.1%} to {high:.1%}")
