@@ -42,7 +42,7 @@ PANELS = (
 AT_MOST = 10  # panels
 TRAINING = (("train",), ("automation",))  # folders whose problems were learned from, see `experiments/`
 POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
-SHOWN = {"arms", "machine", "tables", "figures", "pictures"}  # keys of summary.json with sections of their own
+SHOWN = {"arms", "machine", "tables", "figures", "pictures", "measured"}  # keys of summary.json shown elsewhere
 INDEX = {"arm", "seed", "step", "epoch", "seconds", "time"}  # of a row of metrics: not drawn
 COLUMNS = {  # of the table: key of summary.json -> heading
     "solved": "solved",

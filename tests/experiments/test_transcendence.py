@@ -32,10 +32,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_ends_with_ratings_verdicts_causes_and_a_page(finished: Path) -> None:
-    summary = Run.open(finished).summary()
+    summary = Run.open(finished).summary()["measured"]
     modes = {f"noisy {mode} {temperature:g}" for mode in TINY.modes for temperature in TINY.temperatures}
-    assert set(summary["arms"]) == {*modes, "noisy majority"}
-    for name, row in summary["arms"].items():
+    assert set(summary["models"]) == {*modes, "noisy majority"}
+    for name, row in summary["models"].items():
         assert row["low"] <= row["minus_best_expert"] <= row["high"]
         assert row["verdict"] == verdict(Difference(row["minus_best_expert"], row["low"], row["high"], 0.5))
         assert row["games"] == (1 if "majority" in name else 2) * TINY.match_games * 2
@@ -50,7 +50,7 @@ def test_a_run_ends_with_ratings_verdicts_causes_and_a_page(finished: Path) -> N
 
 
 def test_causes_add_up(finished: Path) -> None:
-    causes = Run.open(finished).summary()["causes"]
+    causes = Run.open(finished).summary()["measured"]["causes"]
     assert set(causes) == {"noisy 0"}
     for parts in causes.values():
         assert parts["raw gain"][0] == pytest.approx(parts["wisdom"][0] + parts["legality"][0], abs=1e-6)
@@ -71,7 +71,7 @@ def test_every_game_is_on_disk_and_openings_are_paired(finished: Path) -> None:
 
 
 def test_one_fit_rates_models_and_experts_together(finished: Path) -> None:
-    summary = Run.open(finished).summary()
+    summary = Run.open(finished).summary()["measured"]
     records = [pool_match(TINY, finished).record.values()]
     records += [entry_match(TINY, finished, entry).record.values() for entry in entries(TINY)]
     scores = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
@@ -82,8 +82,8 @@ def test_one_fit_rates_models_and_experts_together(finished: Path) -> None:
         assert (low, high) == pytest.approx(fit.interval(name), abs=1e-6)
     best = summary["best_expert"]["noisy"]
     gaps = [fit.difference(f"noisy {seed} legal 0", best).elo for seed in TINY.seeds]
-    assert summary["arms"]["noisy legal 0"]["minus_best_expert"] == pytest.approx(sum(gaps) / 2, abs=1e-6)
-    assert [gap[0] for gap in summary["arms"]["noisy legal 0"]["by_seed"]] == pytest.approx(gaps, abs=1e-6)
+    assert summary["models"]["noisy legal 0"]["minus_best_expert"] == pytest.approx(sum(gaps) / 2, abs=1e-6)
+    assert [gap[0] for gap in summary["models"]["noisy legal 0"]["by_seed"]] == pytest.approx(gaps, abs=1e-6)
 
 
 def test_a_killed_run_goes_on_where_it_was(finished: Path, tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_a_killed_run_goes_on_where_it_was(finished: Path, tmp_path: Path) -> No
         ) == sorted(game.removeprefix("[Event").strip() for game in path.read_text().split("\n\n[Event"))
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
     before, after = (json.loads((folder / "summary.json").read_text()) for folder in (finished, copy))
-    for name, row in before["arms"].items():
-        assert {key: after["arms"][name][key] for key in ("elo", "low", "high", "illegal_share")} == pytest.approx(
-            {key: row[key] for key in ("elo", "low", "high", "illegal_share")}
-        )
+    for name, row in before["measured"]["models"].items():
+        assert {
+            key: after["measured"]["models"][name][key] for key in ("elo", "low", "high", "illegal_share")
+        } == pytest.approx({key: row[key] for key in ("elo", "low", "high", "illegal_share")})
 
 
 @pytest.mark.slow

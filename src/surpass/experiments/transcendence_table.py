@@ -89,26 +89,29 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
     fit = rate(games)
     conduct = {entry: Conduct.of(entry.name, record) for entry, record in records.items()}
     best = {one.name: max(one.experts, key=lambda spec: fit.elo[fit.row[spec]]) for one in game_sets(config)}
-    arms = _arms(config, fit, best, conduct)
+    models = _models(config, fit, best, conduct)
     causes = _causes(config, fit)
+    failures = sum(one.result not in SCORES for record in (pool, *records.values()) for one in record)
     return {
-        "arms": arms,
-        "causes": causes,
-        "experts": {name: _rated(fit, name) for name in experts(config)},
-        "best_expert": best,
+        "measured": {
+            "models": models,
+            "causes": causes,
+            "experts": {name: _rated(fit, name) for name in experts(config)},
+            "best_expert": best,
+            "training": _training(config, folder),
+        },
         "games": len(games),
-        "failures": sum(one.result not in SCORES for record in (pool, *records.values()) for one in record),
-        "white_advantage": fit.white_advantage,
-        "draw_rate": fit.draw_rate,
-        "prior": fit.prior,
-        "training": _training(config, folder),
-        "tables": _tables(config, fit, arms, causes, best),
+        "games without a result": failures,
+        "White's advantage in Elo": round(fit.white_advantage, 1),
+        "draws between equals": round(fit.draw_rate, 3),
+        "prior, virtual games for each pair": fit.prior,
+        "tables": _tables(config, fit, models, causes, best),
         "figures": [*_figures(config, fit, best, conduct), _losses(config, folder)],
         "machine": _machine(),
     }
 
 
-def _arms(
+def _models(
     config: Config, fit: Fit, best: Mapping[str, str], conduct: Mapping[Entry, Conduct]
 ) -> dict[str, dict[str, Any]]:
     """Return a row for each set, mode and temperature, over seeds, and one for each majority vote."""
@@ -180,7 +183,7 @@ def _training(config: Config, folder: Path) -> dict[str, dict[str, float]]:
 def _tables(
     config: Config,
     fit: Fit,
-    arms: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Mapping[str, Any]],
     causes: Mapping[str, Mapping[str, Sequence[float]]],
     best: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
@@ -199,7 +202,7 @@ def _tables(
                 f"{row['forfeit_share']:.1%}",
                 row["games"],
             ]
-            for name, row in arms.items()
+            for name, row in models.items()
             if name.startswith(f"{one.name} ")
         ]
         columns = (
@@ -262,9 +265,9 @@ def _losses(config: Config, folder: Path) -> dict[str, Any]:
     for one in game_sets(config):
         for seed in config.seeds:
             rows = Run(folder / "models" / f"{one.name}-{seed}").metrics()
-            points = [[row["gradient_tokens"], row["eval/loss"]] for row in rows if "eval/loss" in row]
+            points = [[row["step"], row["eval/loss"]] for row in rows if "eval/loss" in row]
             lines.setdefault(one.name, {})[str(seed)] = points
-    return {"title": "Loss of held-out games", "x_label": "tokens learned", "lines": lines}
+    return {"title": "Loss of held-out games", "x_label": "step", "lines": lines}
 
 
 def _machine() -> dict[str, str]:
