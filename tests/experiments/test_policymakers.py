@@ -192,6 +192,7 @@ def test_reaching_is_of_a_mean_over_terms() -> None:
         ("societies", ("fishery",)),
         ("societies", ()),
         ("room_principals", ("king",)),
+        ("commons_principals", ("llm",)),
         ("seeds", ()),
         ("seeds", (1, 1)),
         ("room_terms", 0),

@@ -11,7 +11,7 @@ begin knowing the ranges of the rates. The question, the commands, the numbers a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -37,7 +37,9 @@ from surpass.models.chat import Chat
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 
-NUMERIC = ("random", "epsilon_greedy", "ucb", "thompson", "bayesian", "tpe", "cma_es", "ai_economist")
+BANDITS = ("epsilon_greedy", "ucb", "thompson")
+OPTIMISERS = ("bayesian", "tpe", "cma_es")
+EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "in_context")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Config:
     """Let principals govern societies at equal budgets, and compare them."""
 
     societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup
-    room_principals: tuple[str, ...] = NUMERIC  # in both rooms, besides fixed and oracle
+    room_principals: tuple[str, ...] = EVERY  # in both rooms, besides fixed and oracle
     commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
     language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
     replay: Path | None = None  # a run, or its exchanges.jsonl, to take a language model's answers from
@@ -53,7 +55,7 @@ class Config:
     price_out: float | None = None  # of a million completion tokens
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions
     room_terms: int = 40  # of each principal and seed
-    commons_terms: int = 8
+    commons_terms: int = 12
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
     commons_episodes: int = 5  # of learning in a term of a commons
@@ -68,7 +70,9 @@ class Config:
     threads: int | None = None  # of learning agents in room; by default all cores
 
     def __post_init__(self) -> None:
-        tables: tuple[Mapping[str, object], ...] = (SOCIETIES, PRINCIPALS, PRINCIPALS, LANGUAGE)
+        spoken = {principal for principal, _ in LANGUAGE.values()}
+        numeric = [name for name in PRINCIPALS if name not in spoken]
+        tables: tuple[Collection[str], ...] = (SOCIETIES, numeric, numeric, LANGUAGE)
         for name, known in zip(("societies", "room_principals", "commons_principals", "language"), tables, strict=True):
             wrong = [one for one in getattr(self, name) if one not in known]
             if wrong:
@@ -101,7 +105,8 @@ PRESETS: Mapping[str, Config] = {
     "small": Config(),
     "full": Config(
         societies=("settled_room", "room", "harvest"),
-        commons_principals=NUMERIC,
+        room_principals=(*EVERY, "metagrad"),
+        commons_principals=(*EVERY, "metagrad"),
         seeds=tuple(range(10)),
         room_terms=1000,
         commons_terms=300,
