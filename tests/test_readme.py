@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(surpass.__path__, "surpass."))
 EXTRAS = {
+    "surpass.rollouts.ray": "ray",
     "surpass.integrations.trl": "trl",
     "surpass.domains.economy.kernel": "numba",
     "surpass.domains.economy.room_kernel": "numba",

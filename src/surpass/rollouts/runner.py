@@ -38,7 +38,7 @@ from surpass.rollouts.budget import Budget
 from surpass.rollouts.conversation import Live, Terms
 from surpass.rollouts.seeds import derive_seed
 from surpass.rollouts.trace import Event
-from surpass.rollouts.workers import Failed, Inline, Workers
+from surpass.rollouts.workers import Failed, Inline, Pool, Workers
 
 __all__ = ["Budget", "RunOptions", "derive_seed", "run"]
 
@@ -56,7 +56,7 @@ class RunOptions:
     trace: Callable[[Event], None] | None = None  # hears every ask and answer (`trace.py`)
     deadline: float = 120.0  # seconds one start or one step may take in the workers of this run
     fail_fast: bool = True  # raise an error of the domain at once, or after all other conversations have ended
-    pool: Workers[Any] | None = None  # open workers to use instead, with their own count and deadline
+    pool: Pool[Any] | None = None  # open workers to use instead, with their own count and deadline
 
     def __post_init__(self) -> None:
         if self.workers < 0 or self.live < 1 or self.replicas < 1:
@@ -86,7 +86,7 @@ def run(
     terms = Terms(search, domain, budget, seed, options.step, options.trace)
     upcoming = (Live(problem, replica, terms) for problem in problems for replica in range(options.replicas))
     with ExitStack() as stack:
-        pool: Inline[State] | Workers[State]
+        pool: Inline[State] | Pool[State]
         if options.pool is not None:
             pool = stack.enter_context(options.pool.borrow())
         elif options.workers:
@@ -100,7 +100,7 @@ def run(
 def _converse(
     upcoming: Iterator[Live[State]],
     policies: Sequence[Policy],
-    pool: Inline[State] | Workers[State],
+    pool: Inline[State] | Pool[State],
     options: RunOptions,
 ) -> Iterator[Trajectory]:
     unread: deque[Live[State]] = deque()  # in problem order
@@ -148,7 +148,7 @@ def _converse(
         raise errors[0]
 
 
-def _due(alive: Sequence[Live[State]], pool: Inline[State] | Workers[State]) -> bool:
+def _due(alive: Sequence[Live[State]], pool: Inline[State] | Pool[State]) -> bool:
     """Whether the model should work now: with half of the conversations, while workers serve the other half.
 
     Smaller batches would waste the model, larger ones would leave the workers idle.

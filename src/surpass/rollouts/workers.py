@@ -66,6 +66,19 @@ class Foresees(Protocol[State_contra]):
         """
 
 
+class Pool(Protocol[State]):
+    """What a run needs of those who start and step for it: `Workers` here, `RayWorkers` on other machines."""
+
+    def borrow(self) -> AbstractContextManager[Pool[State]]: ...
+
+    @property
+    def busy(self) -> bool: ...
+
+    def submit(self, task: Task[State], group: str) -> int: ...
+
+    def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]: ...
+
+
 class Inline(Generic[State]):
     """The default: tasks run in this process, when their answers are collected. No deadline can be kept."""
 
@@ -88,13 +101,13 @@ class Inline(Generic[State]):
     def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]:
         """Run all tasks taken in so far and yield their answers, in order."""
         queue, self._queue = self._queue, []
-        hand, tasks = _Hand(self._domain), deque(task for _, task in queue)
+        hand, tasks = Hand(self._domain), deque(task for _, task in queue)
         for ticket, _ in queue:
             timed = hand.perform(tasks)
             yield ticket, timed
 
 
-class _Hand(Generic[State]):
+class Hand(Generic[State]):
     """What performs tasks one by one and lets the domain begin with the next one meanwhile."""
 
     def __init__(self, domain: Domain[State]) -> None:
@@ -356,7 +369,7 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
             opened = domain if isinstance(domain, AbstractContextManager) else nullcontext()
             opened.__enter__()
         except Exception as error:  # noqa: BLE001 - the boundary to domains: the parent raises it
-            wire.send([(_portable(Failed(error)), 0.0)])
+            wire.send([(portable(Failed(error)), 0.0)])
             return
         try:
             wire.send([])
@@ -368,7 +381,7 @@ def _serve(pipe: Connection, pickled: bytes) -> None:
 def _work(domain: Domain[object], wire: Wire) -> None:
     """Answer the tasks of all messages, in order, until the pipe closes."""
     tasks, done, spoke = deque["Task[object]"](), list[Timed[object]](), 0.0
-    hand = _Hand(domain)
+    hand = Hand(domain)
     while True:
         while not tasks or wire.waiting():
             if more := cast("list[Task[object]]", wire.receive()):
@@ -386,16 +399,16 @@ def _work(domain: Domain[object], wire: Wire) -> None:
 
 
 def _tell(wire: Wire, done: list[Timed[object]]) -> None:
-    done = [(_portable(answer) if isinstance(answer, Failed) else answer, seconds) for answer, seconds in done]
+    done = [(portable(answer) if isinstance(answer, Failed) else answer, seconds) for answer, seconds in done]
     try:
         wire.send(done)
     except OSError:  # the pipe's trouble, not the answers'
         raise
     except Exception:  # noqa: BLE001 - pickling runs the code of any class
-        wire.send([(answer if isinstance(answer, Failed) else _portable(answer), seconds) for answer, seconds in done])
+        wire.send([(answer if isinstance(answer, Failed) else portable(answer), seconds) for answer, seconds in done])
 
 
-def _portable(answer: object) -> object:
+def portable(answer: object) -> object:
     """Return an answer that can make the journey: itself, or a failure that tells what could not."""
     try:
         if isinstance(answer, Failed):
