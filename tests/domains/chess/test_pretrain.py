@@ -25,6 +25,7 @@ from surpass.domains.chess.shapes import SHAPES, build
 from surpass.domains.chess.shards import Pack, write_pack
 from surpass.domains.chess.tokens import SPECIALS, Characters, Moves, Vocabulary
 from surpass.errors import ConfigError, DataError, ModelError
+from surpass.models.checkpoint import Placement
 from surpass.objectives.batch import collate, log_return, push
 from surpass.objectives.likelihood import likelihood
 from tests.domains.chess.played import pgn_of, random_game
@@ -152,6 +153,20 @@ def test_an_interrupted_run_ends_as_it_would_have(pack: Pack, tmp_path: Path, mo
     assert all(torch.equal(first[name], second[name]) for name in first)
     lines = (tmp_path / "torn" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_bfloat16_products_change_little_and_leave_weights_exact(pack: Pack) -> None:
+    found = lessons(Blocks(pack, 64, "games", "all"), 4)(0)
+    exact, rough = (
+        Pupil(build(SHAPES["tiny"], MOVES, 0), MOVES, placement=Placement(autocast=autocast))
+        for autocast in (None, torch.bfloat16)
+    )
+    first, second = exact.logp(found), rough.logp(found)
+    assert second.dtype == torch.float32
+    assert 0 < float((first - second).abs().max()) < 0.1
+    torch.autograd.backward(second.sum())
+    assert {one.dtype for one in rough.parameters()} == {torch.float32}
+    assert all(one.grad is not None and one.grad.dtype == torch.float32 for one in rough.parameters())
 
 
 def test_seeds_differ_in_weights_and_order(pack: Pack, tmp_path: Path) -> None:
