@@ -39,7 +39,7 @@ from surpass.store import Run
 
 BANDITS = ("epsilon_greedy", "ucb", "thompson")
 OPTIMISERS = ("bayesian", "tpe", "cma_es")
-EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "in_context")
+EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "metagrad", "in_context")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config:
     """Let principals govern societies at equal budgets, and compare them."""
 
     societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup
-    room_principals: tuple[str, ...] = EVERY  # in both rooms, besides fixed and oracle
+    room_principals: tuple[str, ...] = EVERY  # in both rooms, besides fixed and oracle; metagrad where agents learn
     commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
     language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
     replay: Path | None = None  # a run, or its exchanges.jsonl, to take a language model's answers from
@@ -105,8 +105,7 @@ PRESETS: Mapping[str, Config] = {
     "small": Config(),
     "full": Config(
         societies=("settled_room", "room", "harvest"),
-        room_principals=(*EVERY, "metagrad"),
-        commons_principals=(*EVERY, "metagrad"),
+        commons_principals=EVERY,
         seeds=tuple(range(10)),
         room_terms=1000,
         commons_terms=300,
