@@ -130,13 +130,13 @@ class RayWorkers(Generic[State]):
         Raises VerifierError where an actor cannot open the domain, or whatever the domain raised then.
         """
         waits = wait and self.busy
-        self._exchange(0.0)
+        self._exchange(waits=False)
         while waits and self.busy and not self._done:
-            self._exchange(max(0.01, min(map(self._left, self._workers))))
+            self._exchange(waits=True)
         while self._done:
             yield self._done.popleft()
 
-    def _exchange(self, patience: float) -> None:
+    def _exchange(self, *, waits: bool) -> None:
         """Feed actors that have nothing to do, read what has come, replace the dead and the hung."""
         for worker in self._workers:
             if worker.opened and not worker.sent and worker.queue:
@@ -145,6 +145,7 @@ class RayWorkers(Generic[State]):
                 worker.answer = worker.actor.work.remote([job.task for job in worker.sent], self._deadline)
                 worker.since = time.monotonic()
         waiting = [worker.answer for worker in self._workers if worker.answer is not None]
+        patience = max(0.01, min(map(self._left, self._workers))) if waits else 0.0  # of what has just been sent, too
         ready = set(ray.wait(waiting, timeout=patience)[0]) if waiting else set()
         for index, worker in enumerate(self._workers):
             if worker.answer in ready:
