@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def test_files_are_loaded_attempted_and_told_apart(tmp_path: Path) -> None:
     main(config, resume=folder)
     assert kept == [path.stat().st_mtime_ns for path in (folder / "search" / "automation-0" / "checkpoint").iterdir()]
     assert Run.open(folder).summary()["by_file"] == rows
+    record = folder / "files" / "hard.v.json"  # the lemma as it was loaded is not the lemma that Rocq states now
+    record.write_text(record.read_text(encoding="utf-8").replace("A -> B", "B -> A"), encoding="utf-8")
+    shutil.rmtree(folder / "search")
+    main(config, resume=folder)
+    summary = Run.open(folder).summary()
+    assert summary["arms"]["automation"]["solved"] == 3  # one file does not end the run
+    assert summary["arms"]["automation"]["unknown"] == 1
 
 
 def test_wrong_settings_are_told(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from surpass import report
-from surpass.core import Policy, Problem, Search, Trajectory
+from surpass.core import Policy, Problem, Search, Status, Trajectory, Verdict
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.prove_file import open_problems
 from surpass.domains.proofs.rocq.session import SessionOptions
 from surpass.errors import ConfigError, DataError, VerifierError
 from surpass.evaluation.statistics import bootstrap, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine
-from surpass.experiments.records import recheck, record_problems
+from surpass.experiments.records import COSTS, recheck, record_problems
 from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.saved import prover_policy
 from surpass.rollouts.runner import Budget, RunOptions, run
@@ -153,7 +153,10 @@ def _automation(config: Config) -> tuple[Policy, Search[ProofState], Budget]:
 def _attempts(
     config: Config, policy: Policy, search: Search[ProofState], budget: Budget, problems: Sequence[Problem]
 ) -> Iterator[Trajectory]:
-    """Attempt lemmas one after the other; one whose file does not take the preamble is tried without it."""
+    """Attempt lemmas one after the other; one whose file does not take the preamble is tried without it.
+
+    A lemma that cannot be posed either way, though it could when its file was loaded, is UNKNOWN ("lost").
+    """
     options = SessionOptions(timeout=config.tactic_seconds, processes=2)
     with Rocq(problems, options=options) as domain:
         for problem in problems:
@@ -162,7 +165,11 @@ def _attempts(
                 yield from run(search, [problem], domain, policy, **settings)  # type: ignore[arg-type]
             except (VerifierError, DataError):
                 bare = replace(problem, data={**problem.data, "preamble": []})
-                yield from run(search, [bare], domain, policy, **settings)  # type: ignore[arg-type]
+                try:
+                    yield from run(search, [bare], domain, policy, **settings)  # type: ignore[arg-type]
+                except (VerifierError, DataError) as error:  # one file must not end the run
+                    verdict = Verdict(Status.UNKNOWN, (), f"minif2f: {error}")
+                    yield Trajectory(bare, (), verdict, {"end": "lost", **dict.fromkeys(COSTS, 0)})
 
 
 def _summary(
@@ -209,7 +216,9 @@ def _summary(
 
 
 def _ran_out(trajectory: Trajectory) -> bool:
-    return not trajectory.solved and (trajectory.info.get("unknown", 0) > 0 or trajectory.info.get("end") == "budget")
+    return not trajectory.solved and (
+        trajectory.info.get("unknown", 0) > 0 or trajectory.info.get("end") in ("budget", "lost")
+    )
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:

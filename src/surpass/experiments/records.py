@@ -33,6 +33,7 @@ from surpass.verdicts import remembered
 from surpass.verify import CHECKERS, Terms
 
 T = TypeVar("T")
+COSTS = ("proposals", "steps", "tokens", "verifier_seconds")  # of a bill that `record_problems` adds up
 Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 
 
@@ -107,8 +108,7 @@ def record_problems(
         kept.save(state)
     for _, group in groupby(kept.trajectories(), key=lambda one: one.problem.key):
         bills.append(list(group)[-1].info)  # costs add up within a problem: the last counts
-    names = ("proposals", "steps", "tokens", "verifier_seconds")
-    totals = {name: sum(bill[name] for bill in bills) for name in names}
+    totals = {name: sum(bill[name] for bill in bills) for name in COSTS}
     kept.write_summary({"problems": len(problems), **clock.read(), **totals})
 
 
