@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 import torch
 
 os.environ["SURPASS_VERDICTS"] = "none"  # tests judge afresh, and leave nothing in the user's cache
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
 torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")

@@ -298,7 +298,7 @@ def test_a_game_recorded_twice_is_kept_once_and_an_equal_one_of_others_stays(tmp
 
 def test_results_and_ways_to_end(tmp_path: Path) -> None:
     path = pgn(tmp_path, TEXT)
-    won = load(path, Filter(results=("1-0", "0-1")))
+    won = load(path, Filter(outcomes=("1-0", "0-1")))
     assert won[0] == [one for one in GAMES if one.result in ("1-0", "0-1")]
     assert sum(won[1].dropped.values()) == len(GAMES) - len(won[0])
     ends = ("Normal", "Time forfeit", "rules infraction", "adjudication", "abandoned")
@@ -310,7 +310,7 @@ def test_results_and_ways_to_end(tmp_path: Path) -> None:
     assert report.dropped["ended by time forfeit"] == 1
     assert len(load(pgn(tmp_path, text))[0]) == 5
     with pytest.raises(ConfigError, match="found '2-0'"):
-        Filter(results=("2-0",))
+        Filter(outcomes=("2-0",))
 
 
 def test_length_and_start(tmp_path: Path) -> None:

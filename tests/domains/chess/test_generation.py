@@ -85,7 +85,7 @@ def test_what_makes_no_sense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for wrong in ({"games": 3}, {"games": 0}, {"temperature": -1.0}, {"opening_plies": -1}):
         with pytest.raises(ConfigError, match="expected an even number"):
             options(tmp_path, **wrong)
-    with pytest.raises(ConfigError, match="expected results among"):
+    with pytest.raises(ConfigError, match="expected outcomes among"):
         options(tmp_path, results=("2-0",))
     monkeypatch.setattr("surpass.domains.chess.generation._drawn", lambda *_: [("e2e4",)])
     with pytest.raises(DataError, match="knows 1 openings"):

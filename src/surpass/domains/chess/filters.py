@@ -32,15 +32,15 @@ class Filter:
     speeds: tuple[str, ...] = ()  # ultrabullet, bullet, blitz, rapid, classical, correspondence; empty: any
     min_plies: int = 1  # half-moves
     initial: bool = False  # leave out games that begin from another than the initial position
-    results: tuple[str, ...] = ()  # 1-0, 0-1, 1/2-1/2, *; empty: any
+    outcomes: tuple[str, ...] = ()  # 1-0, 0-1, 1/2-1/2, *; empty: any
     normal: bool = False  # leave out games that ended on time, by a forfeit, by adjudication or not at all
     duplicates: bool = True  # leave out a game recorded twice: moves, result, ratings and players all equal
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.speeds) - set(SPEEDS)):
             raise ConfigError(f"expected speeds among {', '.join(SPEEDS)}, found {unknown[0]!r}")
-        if unknown := sorted(set(self.results) - set(RESULTS)):
-            raise ConfigError(f"expected results among {', '.join(sorted(RESULTS))}, found {unknown[0]!r}")
+        if unknown := sorted(set(self.outcomes) - set(RESULTS)):
+            raise ConfigError(f"expected outcomes among {', '.join(sorted(RESULTS))}, found {unknown[0]!r}")
         if None not in (self.min_rating, self.max_rating) and (self.min_rating or 0) > (self.max_rating or 0):
             raise ConfigError(f"no rating is at least {self.min_rating} and at most {self.max_rating}")
 

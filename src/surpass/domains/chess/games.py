@@ -142,7 +142,7 @@ def _judged(record: Record, keep: Filter, report: Report, seen: set[int]) -> Gam
     if len(game.moves) < keep.min_plies:
         report.dropped[f"under {keep.min_plies} half-moves"] += 1
         return None
-    if keep.results and game.result not in keep.results:
+    if keep.outcomes and game.result not in keep.outcomes:
         report.dropped[f"result {game.result}"] += 1
         return None
     if keep.initial and game.fen:

@@ -175,7 +175,7 @@ def _begin(
         "vocabulary": name,
         "options": asdict(vocabulary),  # type: ignore[call-overload]  # both vocabularies are dataclasses
         "files": [{"name": path.name, "bytes": path.stat().st_size} for path in paths],
-        "filter": asdict(keep) | {"speeds": list(keep.speeds), "results": list(keep.results)},
+        "filter": asdict(keep) | {"speeds": list(keep.speeds), "outcomes": list(keep.outcomes)},
         "games": games,
     }
     if (folder / INDEX).exists():

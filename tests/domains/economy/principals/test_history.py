@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from surpass.domains.economy.principals.history import (
@@ -45,6 +45,7 @@ def histories(draw: st.DrawFn) -> tuple[tuple[Rate, ...], list[Line]]:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # where others share the processor
 @given(histories())
+@example((TWO, [Line(1, (("lever", 0.99999),), (0.0, 0.0), 999.6)]))
 def test_what_is_read_is_written_alike(history: tuple[tuple[Rate, ...], list[Line]]) -> None:
     expected, lines = history
     text = history_text(lines, expected)

@@ -150,7 +150,8 @@ def _rounded(value: float, rate: Rate) -> float:
 
 
 def _value(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1000 else figure(value)
+    told = float(figure(value))  # 0.99999 is told, and read back, as 1
+    return f"{told:.0f}" if told == round(told) and abs(told) < 1000 else figure(value)
 
 
 def _number(text: str) -> float:
