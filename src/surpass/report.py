@@ -230,7 +230,8 @@ def _curves(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> st
 def _figures(figures: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> str:
     """Return the figures that a summary holds: {"title", "x_label", "lines": {arm: {seed: [[x, y], ...]}}} each."""
     arms = dict.fromkeys(arm for one in figures for arm in one["lines"])
-    own = {arm: colours.get(arm, number) for number, arm in enumerate(arms)}  # lines may be of groups of arms
+    known = arms.keys() <= colours.keys()  # else lines are of groups of arms, with colours of their own
+    own = {arm: colours[arm] if known else number for number, arm in enumerate(arms)}
     panels = [curves.panel(one["title"], one["lines"], own, x_label=one["x_label"]) for one in figures]
     return f'{curves.legend(own)}<div class="panels">{"".join(panels)}</div>' if any(panels) else ""
 
