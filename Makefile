@@ -52,7 +52,7 @@ $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "setup: installing the Python packages into $(VENV) (1.5 GB, one to five minutes) ..."
+	@echo "setup: installing the Python packages into $(VENV) (3 GB, one to five minutes) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -159,10 +159,10 @@ def _society(config: Config, place: Place, run: Run, chat: Chat | None, console:
     began = time.monotonic()
     with console.status(f"{place.name}: searching for the best fixed rates"):
         oracle = kept(place.society, place.search, run.path / "oracle.json", seed=0, name=place.name)
-    makers: dict[str, Callable[[int], Principal]] = {
+    makers: dict[str, Callable[[int, int], Principal]] = {
         name: partial(_principal, place, name, name, place.options.get(name, {})) for name in place.principals
     }
-    makers["oracle"] = lambda seed: oracle
+    makers["oracle"] = lambda seed, silent: oracle
     for arm in config.language:
         name, options = LANGUAGE[arm]
         makers[arm] = partial(_principal, place, arm, name, {**options, "chat": chat})
@@ -186,9 +186,10 @@ def _tell(progress: Progress, task: Any, done: int) -> None:
     progress.update(task, completed=done)
 
 
-def _principal(place: Place, arm: str, name: str, options: Mapping[str, object], seed: int) -> Principal:
-    """Return a principal; its chance is its own arm's."""
-    return principal_of(name, place.society, seed=derive_seed("principal", arm, seed), **options)
+def _principal(place: Place, arm: str, name: str, options: Mapping[str, object], seed: int, silent: int) -> Principal:
+    """Return a principal; its chance is its own arm's, and other chance after each of `silent` terms without rates."""
+    again = (silent,) if silent else ()
+    return principal_of(name, place.society, seed=derive_seed("principal", arm, seed, *again), **options)
 
 
 def _film(config: Config, society: LearningCommons, oracle: Oracle, run: Run) -> dict[str, Any]:

@@ -8,7 +8,8 @@ happened; a step that was not written whole is cut off and played again, in the 
 the society, the seed and the step, not on the principal: comparisons are paired.
 
 A society that gives no answer, or a principal that names no rates, makes a term UNKNOWN: counted, told with its reason,
-not in any mean, and not in the history, so the same question is asked again in the next term. A server that cannot be
+not in any mean, and not in the history. A principal that named none is made anew with other chance: a language model is
+deterministic on its record, and asked the same once more it would fail until the end. A server that cannot be
 reached stops the run, which can be resumed.
 """
 
@@ -41,7 +42,7 @@ class Mandate:
 
     society: Society
     name: str  # of the society: terms of equal names, seeds and steps meet the same chance
-    principals: Mapping[int, Callable[[], Principal]]  # by seed
+    principals: Mapping[int, Callable[[int], Principal]]  # by seed; from how many terms it has named no rates for
     terms: int
     steps: int  # environment steps of a term
 
@@ -56,7 +57,9 @@ def govern(mandate: Mandate, run: Run, tell: Callable[[int], None] = lambda _: N
     histories = {seed: [term for row in rows if row["seed"] == seed and (term := term_of(row))] for seed in seeds}
     done = len(rows) // len(seeds)
     tell(done)
-    principals = {seed: make() for seed, make in mandate.principals.items()} if done < mandate.terms else {}
+    silent = {seed: sum(row["seed"] == seed and row["rates"] is None for row in rows) for seed in seeds}
+    makers = mandate.principals.items() if done < mandate.terms else ()
+    principals = {seed: make(silent[seed]) for seed, make in makers}
     for step in range(done, mandate.terms):
         began = time.monotonic()
         own = {seed: derive_seed("term", mandate.name, seed, step) for seed in seeds}
@@ -69,8 +72,12 @@ def govern(mandate: Mandate, run: Run, tell: Callable[[int], None] = lambda _: N
         append_lines(run.metrics_path, fresh)
         rows += fresh
         for row in fresh:
+            seed = row["seed"]
             if term := term_of(row):
-                histories[row["seed"]].append(term)
+                histories[seed].append(term)
+            elif row["rates"] is None:
+                silent[seed] += 1
+                principals[seed] = mandate.principals[seed](silent[seed])
         tell(step + 1)
     return rows[: mandate.terms * len(seeds)]
 
