@@ -158,7 +158,20 @@ def test_a_core_is_trained_written_and_read(tmp_path: Path, capsys: pytest.Captu
     assert "update 1: welfare" in capsys.readouterr().out
     again = pretrain(PretrainOptions(updates=2, games=1, length=10))
     assert torch.equal(load_core(out).first.weight, again.first.weight)
-    assert cli.main([*words, "--society", "fishery"]) == 2
+    capsys.readouterr()
+    kept, elsewhere = out.read_bytes(), str(tmp_path / "other")
+    for more, told in (
+        ([], "exists already"),
+        (["--out", str(tmp_path / "missing" / "core")], "is no folder"),
+        (["--out", elsewhere, "--society", "fishery"], "harvest"),
+    ):
+        assert cli.main([*words, *more]) == 2
+        said = capsys.readouterr()
+        assert told in said.err
+        assert not said.out, "nothing was trained"
+    assert out.read_bytes() == kept
+    with pytest.raises(ConfigError, match="lr: expected a number above 0, found nan"):
+        PretrainOptions(lr=float("nan"))
     (tmp_path / "none").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="economy pretrain"):
         load_core(tmp_path / "none")

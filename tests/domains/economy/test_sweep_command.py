@@ -35,10 +35,21 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Capture
     assert cli.main([*WORDS, "--out", str(out), "--top", "1"]) == 0
     assert out.read_bytes() == whole
     assert capsys.readouterr().out == shown
+    out.write_bytes(lines[0][:30])  # torn in its first line
+    assert cli.main([*WORDS, "--out", str(out), "--top", "1"]) == 0
+    assert out.read_bytes() == whole
+    assert capsys.readouterr().out == shown
     assert cli.main([*WORDS, "--out", str(out), "--first-seed", "1"]) == 2
     assert "another sweep" in capsys.readouterr().err
     assert out.read_bytes() == whole
-    for text in (b"\x00\n", b"[1]\n", lines[0] + b"{}\n", lines[0] + lines[2]):
+    for text in (
+        b"\x00\n",
+        b"a note without a line end",
+        b'{"society": "harvest"}',
+        b"[1]\n",
+        lines[0] + b"{}\n",
+        lines[0] + lines[2],
+    ):
         out.write_bytes(text)
         assert cli.main([*WORDS, "--out", str(out)]) == 2
         assert "--out" in capsys.readouterr().err

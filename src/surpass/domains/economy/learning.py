@@ -23,6 +23,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -160,6 +161,7 @@ class PretrainOptions:
         for name in ("updates", "games", "length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        PPO(lr=self.lr)  # says what is wrong with it
 
 
 def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], None] = lambda *_: None) -> Core:
@@ -183,13 +185,23 @@ def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], No
 
 
 def pretrain_command(options: PretrainOptions) -> int:
-    """Train a core and write it, telling how the agents fare."""
+    """Train a core and write it, telling how agents fare. Raises DataError where there is a file, or none can be."""
+    rules_of(options.society)
+    unwritten(options.out)
     core = pretrain(options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told)))
     try:
         save_file(core.state_dict(), options.out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise DataError(f"cannot write the weights {options.out}: {error}") from error
     return 0
+
+
+def unwritten(out: Path) -> None:
+    """Raise DataError where a file cannot be made: before hours of training, and never over another one."""
+    if out.exists():
+        raise DataError(f"{out} exists already; choose another file with --out, or delete it first")
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"{out.parent} is no folder; make it first, or choose another file with --out")
 
 
 def load_core(path: Path | None = None, *, society: str = "harvest") -> Core:

@@ -10,6 +10,7 @@ it stopped if asked the same again. The best of a grid is judged with a second s
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,15 +106,17 @@ def _line(point: Point) -> dict[str, Any]:
 def _started(path: Path, asked: dict[str, Any], wanted: Sequence[Rates]) -> list[Point]:
     """Return the points of a file that was begun, without a torn last line; begin it where there is none."""
     try:
+        first = json.dumps(asked) + "\n"
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        if not lines:
-            path.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+        if len(text) < len(first) and first.startswith(text):  # new, or torn in its first line
+            path.write_text(first, encoding="utf-8")
             return []
+        whole = text[: text.rfind("\n") + 1]
+        lines = whole.splitlines() or [text]
         if json.loads(lines[0]) != asked:
             raise DataError(f"{path} holds another sweep, {lines[0][:200]}; name another file with --out")
         done = [_point(json.loads(line)) for line in lines[1:]]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        os.truncate(path, len(whole.encode()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from surpass import cli
+from surpass.domains.economy.learning import LearningCommons
 from surpass.domains.economy.principals.ask import SOCIETIES, AskOptions, main
 
 
@@ -31,6 +33,16 @@ def test_terms_go_before_and_ablations_take_away(capsys: pytest.CaptureFixture[s
     assert "opens the door is" not in less
 
 
+def test_terms_of_clean_up_are_played(capsys: pytest.CaptureFixture[str]) -> None:
+    society = SOCIETIES["cleanup"]()
+    assert isinstance(society, LearningCommons)
+    short = replace(society, episodes=1, rules=replace(society.rules, length=20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SOCIETIES, "cleanup", lambda: short)
+        assert main(AskOptions("cleanup", terms=1)) == 0
+    assert capsys.readouterr().out.count(" -> ") == 1
+
+
 def test_a_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(AskOptions("surface", structured=True)) == 0
     told = capsys.readouterr().out
@@ -50,7 +62,6 @@ def test_evolution_asks_nothing_at_first(capsys: pytest.CaptureFixture[str]) -> 
         (["--society", "utopia"], "society: expected one of escape_room"),
         (["--principal", "king"], "principal: expected one of llm, evollm"),
         (["--terms", "-1"], "terms: expected 0 or more, found -1"),
-        (["--society", "cleanup", "--terms", "1"], "terms: expected 0 for cleanup"),
         (["--without", "everything"], "without: expected some of history"),
         (["--principal", "evollm", "--without", "history"], "are ablations of llm"),
     ],

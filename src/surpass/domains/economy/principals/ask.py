@@ -51,8 +51,6 @@ class AskOptions:
                 raise ConfigError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
         if self.terms < 0:
             raise ConfigError(f"terms: expected 0 or more, found {self.terms}")
-        if self.society == "cleanup" and self.terms:
-            raise ConfigError("terms: expected 0 for cleanup: no agents that have learned to see it are shipped")
         if self.principal == "evollm" and self.without:
             raise ConfigError(f"without: {', '.join(ABLATIONS)} are ablations of llm, not of evollm")
 

@@ -72,3 +72,6 @@ def test_numbers_that_cannot_be() -> None:
     for name in ("histories", "steps", "batch", "tests", "evaluate_every"):
         with pytest.raises(ConfigError, match=f"{name}: expected 1 or more, found 0"):
             PolicymakerOptions(**{name: 0})  # type: ignore[arg-type]
+    for rate in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="learning_rate: expected a number above 0"):
+            PolicymakerOptions(learning_rate=rate)

@@ -6,6 +6,7 @@ checkpoint: the same command goes on with an interrupted run, and ends with the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 
 from surpass.core import Problem, Trajectory
 from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
+from surpass.domains.economy.learning import unwritten
 from surpass.domains.economy.principals.in_context.model import Policymaker
 from surpass.domains.economy.principals.in_context.teaching import Demonstrations, example, lessons
 from surpass.errors import ConfigError, DataError
@@ -46,6 +48,8 @@ class PolicymakerOptions:
         for name in ("histories", "steps", "batch", "tests", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate: expected a number above 0, found {self.learning_rate}")
 
 
 def pretrain(options: PolicymakerOptions) -> Policymaker:
@@ -86,10 +90,7 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
 
 def pretrain_command(options: PolicymakerOptions) -> int:
     """Train a policymaker and write its weights. Raises DataError where there is a file already, or none can be."""
-    if options.out.exists():
-        raise DataError(f"{options.out} exists already; choose another file with --out, or delete it first")
-    if not options.out.absolute().parent.is_dir():
-        raise DataError(f"{options.out.parent} is no folder; make it first, or choose another file with --out")
+    unwritten(options.out)
     model = pretrain(options)
     try:
         model.save(options.out)
