@@ -30,9 +30,9 @@ CLEAR = 1e-6
 
 
 @st.composite
-def instances(draw: st.DrawFn) -> Instance:
-    """Experts of any sharpness, some answers impossible; rewards that may tie; tests that may skip inputs."""
-    experts, inputs, answers = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(2, 6))
+def instances(draw: st.DrawFn, most: int = 6) -> Instance:
+    """Experts of any sharpness, some of `most` answers impossible; rewards may tie, tests may skip inputs."""
+    experts, inputs, answers = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(2, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     sharp = draw(st.sampled_from([0.1, 1.0, 10.0]))
     rows = rng.dirichlet(np.full(answers, sharp), (experts, inputs))
@@ -164,13 +164,13 @@ def test_the_mass_of_the_likeliest_answers_falls_with_the_temperature(sharpen: S
 
 
 @settings(max_examples=50)
-@given(instances(), st.floats(0.05, 3.0))
+@given(instances(2), st.floats(0.05, 3.0))
 def test_with_two_answers_the_conventions_draw_one_curve(case: Instance, temperature: float) -> None:
     """log odds are log(a / b) / t and (a - b) / t: another temperature for each input, the same curve."""
-    assume(case.mixture.shape[-1] == 2)
     for row in case.mixture:
         a, b = row
-        assume(min(a, b) > 1e-6 and abs(a - b) > 1e-6)
+        if min(a, b) < 1e-6 or abs(a - b) < 1e-6:
+            continue
         other = temperature * (a - b) / np.log(a / b)
         assert powers(row, temperature) == pytest.approx(exponentials(row, other))
 

@@ -28,7 +28,7 @@ BASE = """
 Lemma base_one : 1 = 1. Proof. reflexivity. Qed.
 Module Inner.
   Lemma hidden : 2 = 2. Proof. reflexivity. Qed.
-  Lemma uses_hidden : 2 = 2. Proof. exact hidden. Qed.
+  Lemma uses_hidden : 2 = 2 \\/ False. Proof. left. exact hidden. Qed.
 End Inner.
 Lemma base_last : 3 = 3. Proof. reflexivity. Qed.
 """
