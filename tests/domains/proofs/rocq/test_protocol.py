@@ -14,6 +14,7 @@ import pytest
 from surpass.domains.proofs.rocq.protocol import (
     CommandFailed,
     DeadlinePassed,
+    DiedBefore,
     Exhausted,
     Goal,
     Goals,
@@ -124,6 +125,22 @@ def test_a_posted_sentence_that_never_ends_costs_its_own_answer_only(top: Toplev
     with pytest.raises(DeadlinePassed):
         top.run("do 1000000000 idtac.")
     assert (top.alive, top.owes) == (False, 0)
+
+
+def test_a_posted_sentence_that_is_not_asked_for_and_never_ends_is_not_blamed_on_the_next(top: Toplevel) -> None:
+    top.post("do 1000000000 idtac.")
+    top.patience = 0.5
+    with pytest.raises(DiedBefore, match="begun ahead"):
+        top.run("intros a b.")
+    assert (top.alive, top.owes) == (False, 0)
+
+
+def test_a_sentence_too_deep_for_the_parser_costs_its_own_answer_only(top: Toplevel) -> None:
+    before = top.goals()
+    with pytest.raises(Exhausted, match="Stack overflow"):
+        top.run(f"exact {'(' * 100_000}I{')' * 100_000}.")
+    assert top.goals() == before
+    assert top.run("intros a b.") is not None
 
 
 def test_posting_to_a_prover_that_ended_says_so(top: Toplevel) -> None:

@@ -91,11 +91,36 @@ def test_beginning_ahead_does_not_disturb_the_end_of_a_proof(lemmas: dict[str, P
         name = str(problem.data["name"]).rpartition(".")[2]
         pool.run(place, path[:-1], path[-1])
         expected = pool.finish(place, path, name)
+        pool.ahead(place, path[:-1], "idtac.")  # a no is due where the lemma before dropped what had begun
+        pool.run(place, path[:-1], "idtac.")
         for tactic in (path[-1], "idtac.", "fail."):
             assert pool.ahead(place, path[:-1], tactic)
         assert pool.run(place, path[:-1], path[-1]).goals is not None
         assert pool.finish(place, path, name) == expected
         assert pool.run(place, path[:-1], "fail.").goals is None
+
+
+def test_a_finished_proof_does_not_answer_for_a_sibling_that_never_ends(lemmas: dict[str, Problem]) -> None:
+    place, path = Place.of(lemmas["second"]), [str(sentence) for sentence in lemmas["second"].data["solution"]]
+    with Pool(SessionOptions(timeout=1, grace=0)) as pool:
+        pool.run(place, path[:-1], "idtac.")
+        for tactic in (path[-1], "do 1000000000 idtac."):
+            assert pool.ahead(place, path[:-1], tactic)
+        assert pool.run(place, path[:-1], path[-1]).goals is not None
+        assert not pool.finish(place, path, "second")[0].exhausted
+        assert pool.run(place, path[:-1], "do 1000000000 idtac.").exhausted
+
+
+def test_who_counts_what_has_begun_hears_that_it_was_dropped(lemmas: dict[str, Problem], pool: Pool) -> None:
+    place, path = Place.of(lemmas["last"]), [str(sentence) for sentence in lemmas["last"].data["solution"]]
+    pool.run(place, path[:-1], "idtac.")
+    for tactic in (path[-1], "fail."):
+        assert pool.ahead(place, path[:-1], tactic)
+    pool.run(place, path[:-1], path[-1])
+    pool.finish(place, path, "last")  # "fail." has gone
+    assert not pool.ahead(place, path[:-1], "idtac.")  # it would be answered behind "fail."
+    pool.run(place, path[:-1], "fail.")
+    assert pool.ahead(place, path[:-1], "idtac.")
 
 
 def test_a_sibling_costs_one_sentence_and_a_cousin_replays_its_branch(

@@ -56,6 +56,10 @@ class ProcessDied(Exception):  # noqa: N818
     """The process ended; nothing of its state is left."""
 
 
+class DiedBefore(ProcessDied):
+    """It ended over what had been posted and was not asked for: nothing is known of the call that was to follow."""
+
+
 class DeadlinePassed(ProcessDied):
     """The process was killed: it did not answer in time, or answered without end."""
 
@@ -209,7 +213,7 @@ class Toplevel:
         """Write a sentence that is to run at the tip, and do not wait: `run` of the same sentence reads the answer.
 
         More may be posted at the same tip before that, and are answered in order; what the earlier ones led to is then
-        forgotten by the prover. Any other call drops what was posted.
+        forgotten by the prover. Any other call drops what was posted, or raises DiedBefore where that ends the process.
         """
         back = self.tip if self._posted else self._back
         self._write(f"{_edit(back)}{_add(sentence, self.tip)}{_GOAL}")
@@ -219,7 +223,7 @@ class Toplevel:
     def run(self, sentence: str) -> Goals | None:
         """Add one sentence, run it, and return the goals: all in one write. On an error the tip is as before."""
         if self._posted and self._posted[0][:2] != (sentence, self.tip):
-            self._drop()
+            self.drop()
         if not self._posted:
             self.post(sentence)
         _, before, back = self._posted.popleft()
@@ -227,7 +231,7 @@ class Toplevel:
         self._went(back)
         try:
             self._added(self._answer())
-        except CommandFailed:
+        except (CommandFailed, Exhausted):  # a parser may run out of stack
             self._answer()  # the goals of the old tip
             raise
         try:
@@ -297,19 +301,22 @@ class Toplevel:
 
     def _send(self, text: str) -> None:
         """Write calls, after the step back that is still due: one write, so the prover need not wait between them."""
-        self._drop()
+        self.drop()
         back, self._back = self._back, None
         self._write(_edit(back) + text)
         self._went(back)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """Read the answers to all that was posted and forget them; the tip is where it was."""
         while self._posted:
             back = self._posted.popleft().back
-            self._went(back)
-            for _ in range(2):
-                with suppress(CommandFailed, Exhausted):
-                    self._answer()
+            try:
+                self._went(back)
+                for _ in range(2):
+                    with suppress(CommandFailed, Exhausted):
+                        self._answer()
+            except ProcessDied as died:
+                raise DiedBefore(f"{died} (over what had begun ahead)") from died
             self._back = self.tip
 
     def _write(self, text: str) -> None:

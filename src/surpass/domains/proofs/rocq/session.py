@@ -23,6 +23,7 @@ from surpass.domains.proofs.rocq.protocol import (
     ROOT,
     CommandFailed,
     DeadlinePassed,
+    DiedBefore,
     Exhausted,
     Goals,
     Limits,
@@ -128,6 +129,7 @@ class Session:
         self._tips: list[int] = []  # the states they led to
         self._base = ROOT  # the state in which the lemma is posed
         self._runs = 0
+        self._strayed = False  # what had begun was dropped, and those who count what has begun do not know it
         self._posed = Goals(())
 
     @property
@@ -151,6 +153,7 @@ class Session:
         Raises ProcessDied where the process ended (the session must then be closed), Exhausted where `path` did not run
         as it did before, VerifierError where the file cannot be replayed.
         """
+        owed = self._owes
         top = self._reach(place, path)
         top.patience = self._options.timeout + self._options.grace
         try:
@@ -159,6 +162,8 @@ class Session:
             return Outcome(None, str(failed))
         except Exhausted as exhausted:
             return Outcome(None, str(exhausted), exhausted=True)
+        finally:
+            self._strayed |= top.owes < owed - 1
         if not top.owes:  # else the prover has gone back already, for what comes next
             self._arrive(sentence)
         self._watch()
@@ -167,20 +172,23 @@ class Session:
     def ahead(self, place: Place, path: Sequence[str], sentence: str) -> bool:
         """Let the prover begin with a sentence that `run` will be asked for next; tell whether it stood ready for it.
 
-        It is ready where it stands at `path` or beyond; while it owes answers, at `path` only. Raises ProcessDied.
+        It is ready where it stands at `path` or beyond; while it owes answers, at `path` only. Says no once after it
+        dropped what had begun: that will be asked for first. Raises ProcessDied.
         """
-        top = self._top
-        if top is None or place != self._place or self._path[: len(path)] != [*path]:
+        top, strayed, self._strayed = self._top, self._strayed, False
+        if strayed or top is None or place != self._place or self._path[: len(path)] != [*path]:
             return False
         if not top.owes:
             self._back(len(path))
         elif len(self._path) > len(path):
             return False
+        top.patience = self._options.timeout + self._options.grace
         top.post(sentence)
         return True
 
     def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
         """Run `Qed.` after `path`, ask for the assumptions of `name`, and undo both. Raises like `run`."""
+        self._strayed |= self._owes > 0
         outcome = self.run(place, path, "Qed.")
         if outcome.message != "the sentence left the proof":
             return outcome, []
@@ -194,6 +202,10 @@ class Session:
             found = Outcome(None, str(exhausted), exhausted=True), []
         self._back(len(path))
         return found
+
+    @property
+    def _owes(self) -> int:
+        return self._top.owes if self._top else 0
 
     def _reach(self, place: Place, path: Sequence[str]) -> Toplevel:
         """Make `path` the path to the tip: go back to where they part, and replay the rest."""
@@ -251,6 +263,7 @@ class Session:
     def _seek(self, place: Place) -> Toplevel:
         """Bring the tip to the place, forwards or backwards."""
         top = self._live()
+        top.drop()  # tactics, which have the patience of tactics
         top.patience = self._options.limits.call
         self._place = None
         del self._marks[place.position + 1 :]
@@ -327,15 +340,18 @@ class Pool:
     def _insist(self, place: Place, path: tuple[str, ...], sentence: str, name: str = "") -> tuple[Outcome, list[str]]:
         key = (place, path, sentence)
         reason = self._deadly.get(key) if self._deadly else None
-        for _ in range(0 if reason else 2):
+        trials = 0 if reason else 2
+        while trials:
             session = self._standing(place)
             try:
                 return session.finish(place, path, name) if name else (session.run(place, path, sentence), [])
             except Exhausted as exhausted:
                 return Outcome(None, str(exhausted), exhausted=True), []
+            except DiedBefore:  # not of this sentence; nothing has begun in the next process
+                self._bury(session)
             except ProcessDied as died:
                 self._bury(session)
-                reason = str(died)
+                trials, reason = trials - 1, str(died)
                 if isinstance(died, DeadlinePassed):
                     break
         reason = reason or "the prover ended"
