@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_a_level_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv(sandbox.CHOICE, LEVELS[0])
     with pytest.raises(ConfigError, match="Operation not permitted; see surpass doctor"):
         sandbox.level()
+    monkeypatch.delenv(sandbox.CHOICE)
+    with pytest.raises(ConfigError, match="Operation not permitted; see surpass doctor"):
+        sandbox.level()
+
+
+def test_scratch_folders_of_another_machine_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with monkeypatch.context() as elsewhere:  # two machines number their first namespace alike
+        elsewhere.setattr(sandbox, "_BOOT", tmp_path / "none")
+        theirs = Path(sandbox.scratch())
+    ours = Path(sandbox.scratch())
+    left = [folder.rename(str(folder).replace(f"-{os.getpid()}-", f"-{ended.pid}-")) for folder in (theirs, ours)]
+    assert sandbox.abandoned() == left[1:]
 
 
 def test_where_the_kernel_refuses_a_weaker_level_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ REMEDIES = {
     LEVELS[3]: "Linux, and a Python that can start itself",
 }
 CHOICE = "SURPASS_SANDBOX"  # environment variable that names a level, where the strongest is not wanted
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # a name of this machine, until it starts anew
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 
 
@@ -63,8 +64,15 @@ def abandoned() -> list[Path]:
 
 
 def _prefix() -> str:
-    """How the names of scratch folders begin: process numbers mean something in one namespace of processes only."""
-    return f"surpass-scratch-{os.stat('/proc/self/ns/pid').st_ino}-"
+    """How the names of scratch folders begin: process numbers mean something in one namespace of processes only.
+
+    The number of a namespace is the same on many machines, and a folder for temporary files may be shared by them.
+    """
+    try:
+        machine = _BOOT.read_text(encoding="ascii").strip().replace("-", "")
+    except OSError:
+        machine = os.uname().nodename
+    return f"surpass-scratch-{machine}-{os.stat('/proc/self/ns/pid').st_ino}-"
 
 
 def confined(command: Sequence[str], folder: str, *, level: str, memory: int = 1 << 30, cpu: int = 600) -> list[str]:
@@ -85,15 +93,17 @@ def environment(folder: str) -> dict[str, str]:
 def level() -> str:
     """Return the level in use: that of the environment variable SURPASS_SANDBOX, else the strongest that works here.
 
-    Raises ConfigError where the variable names none, or one that does not work here.
+    Raises ConfigError where the variable names none, or one that does not work here, and where none works.
     """
     chosen = os.environ.get(CHOICE, "")
     if not chosen:
-        return next(one for one in LEVELS if not refusal(one))
+        if works := next((one for one in LEVELS if not refusal(one)), ""):
+            return works
+        chosen = LEVELS[-1]
     if chosen not in LEVELS:
         raise ConfigError(f"expected {CHOICE} to be one of {', '.join(LEVELS)}; found {chosen!r}")
     if reason := refusal(chosen):
-        raise ConfigError(f"expected {CHOICE}={chosen} to work here, found: {reason}; see surpass doctor")
+        raise ConfigError(f"expected the sandbox {chosen} to work here, found: {reason}; see surpass doctor")
     return chosen
 
 
