@@ -94,3 +94,13 @@ def test_where_it_lies_is_said_by_the_environment(tmp_path: Path, monkeypatch: p
     found = remembered()
     assert found is not None
     assert found.path == tmp_path / "surpass" / "verdicts.sqlite"
+
+
+def test_a_user_without_a_home_remembers_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (verdicts.PLACE, "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 1_999_999_999)
+    assert remembered() is None
+    assert verdicts.PLACE in caplog.text

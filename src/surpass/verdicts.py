@@ -72,12 +72,18 @@ class Verdicts:
 
 
 def remembered() -> Verdicts | None:
-    """Return the store of this user, None where SURPASS_VERDICTS is "none".
+    """Return the store of this user, None where SURPASS_VERDICTS is "none" or the user has no home.
 
     That variable names the file; without it, it is `surpass/verdicts.sqlite` in the user's cache folder.
     """
     place = os.environ.get(PLACE, "")
     if place == "none":
         return None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Verdicts(Path(place) if place else cache / "surpass" / "verdicts.sqlite")
+    if place:
+        return Verdicts(Path(place))
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a user that the system does not know, as in some containers
+        log.warning("verdicts are not remembered (%s); set %s", error, PLACE)
+        return None
+    return Verdicts(cache / "surpass" / "verdicts.sqlite")
