@@ -130,6 +130,8 @@ def check(config: TrainConfig, parts: Parts[State]) -> None:
     for name in (*counts, "checkpoint_every", "evaluate_every", "patience"):
         if asdict(config)[name] < 1:
             raise ConfigError(f"train: expected {name} >= 1, found {asdict(config)[name]}")
+    if not 0 <= config.learning_rate < math.inf:
+        raise ConfigError(f"train: expected a learning_rate of 0 or more, found {config.learning_rate}")
     for name, most in asdict(config).items():
         if name.startswith("most_") and not most > 0:
             raise ConfigError(f"train: expected {name} > 0, found {most}: inf sets no cap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -87,8 +88,15 @@ def test_resuming_ends_in_the_same_numbers(finished: Path, tmp_path: Path) -> No
     assert Run.open(copy).summary() == Run.open(finished).summary()
 
 
+NOT_FINITE: list[dict[str, object]] = [
+    {"noises": (0.0, math.nan)},
+    {"temperatures": (1.0, math.inf)},
+    {"decay": math.nan},
+]
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"experts": 0}, {"classes": 1}, {"noises": (-1.0,)}, {"temperatures": (0.0,)}, {"seeds": ()}]
+    "wrong", [{"experts": 0}, {"classes": 1}, {"noises": (-1.0,)}, {"temperatures": (0.0,)}, {"seeds": ()}, *NOT_FINITE]
 )
 def test_wrong_settings_are_told(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected"):

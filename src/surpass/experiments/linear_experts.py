@@ -50,9 +50,10 @@ class Config:
 
     def __post_init__(self) -> None:
         sizes = min(self.experts, self.inputs, self.points, self.test_points, self.classes - 1)
-        if sizes < 1 or self.decay <= 0 or not self.seeds:
+        if sizes < 1 or not 0 < self.decay < math.inf or not self.seeds:
             raise ConfigError("expected sizes of 1 or more, two classes or more, decay above 0 and a seed")
-        if not self.noises or min(self.noises) < 0 or not self.temperatures or min(self.temperatures) <= 0:
+        right = [0 <= one < math.inf for one in self.noises] + [0 < one < math.inf for one in self.temperatures]
+        if not self.noises or not self.temperatures or not all(right):
             raise ConfigError("expected noises of 0 or more and temperatures above 0, at least one of each")
 
 

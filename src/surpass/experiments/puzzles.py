@@ -47,7 +47,7 @@ class Config:
     seed: int = 0  # of all that is drawn
 
     def __post_init__(self) -> None:
-        if min(self.puzzles, self.samples, self.band) < 1 or any(one < 0 for one in self.temperatures):
+        if min(self.puzzles, self.samples, self.band) < 1 or not all(0 <= one < math.inf for one in self.temperatures):
             raise ConfigError("expected puzzles, samples and band of 1 or more, and temperatures of 0 or more")
 
     @property

@@ -73,6 +73,17 @@ class Placement:
 CPU = Placement()
 
 
+def usable(device: str) -> str:
+    """Return a device that computes here, as torch names it. Raises ConfigError for any other."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise ConfigError(
+            f"device: expected one that computes here, as cpu or cuda:0, found {device!r}: {str(error).splitlines()[0]}"
+        ) from error
+    return device
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """What adapters sit on."""

@@ -108,14 +108,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     games = [random_game(seed, 20, ratings=(900 + 10 * seed, 950)) for seed in range(60)]
     (tmp_path / "g.pgn").write_text("".join(map(pgn_of, games)))
     words = ["chess", "entropy", str(tmp_path / "g.pgn"), "--least", "3", "--json", str(tmp_path / "e.json")]
+    bands, whole = tmp_path / "bands.json", tmp_path / "whole.json"
     assert command_line([*words, "--caps", "1000", "1200", "2000"]) == 0
     stored = json.loads((tmp_path / "e.json").read_text())
     assert [one["games"] for one in stored.values()] == [11, 31, 60]
-    assert command_line([*words, "--caps", "1000", "1200", "2000", "--bands"]) == 0
-    assert [one["games"] for one in json.loads((tmp_path / "e.json").read_text()).values()] == [11, 20, 29]
-    assert command_line(words) == 0
-    assert json.loads((tmp_path / "e.json").read_text())["g.pgn"]["games"] == 60
+    assert command_line([*words, "--caps", "1000", "1200", "2000", "--bands", "--json", str(bands)]) == 0
+    assert [one["games"] for one in json.loads(bands.read_text()).values()] == [11, 20, 29]
+    assert command_line([*words, "--json", str(whole)]) == 0
+    assert json.loads(whole.read_text())["g.pgn"]["games"] == 60
     assert "Normalised entropy" in capsys.readouterr().out
+    for taken in (tmp_path / "e.json", tmp_path / "missing" / "e.json"):
+        assert command_line([*words, "--json", str(taken)]) == 2
+        assert "expected a new file in a folder for --json" in capsys.readouterr().err
+    assert json.loads((tmp_path / "e.json").read_text()) == stored
     for wrong in (["--caps", "1200", "1000"], ["--least", "0"]):
         with pytest.raises(SystemExit) as stopped:
             command_line([*words, *wrong])

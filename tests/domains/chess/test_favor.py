@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from surpass.cli import main as command_line
 from surpass.core import Observation
 from surpass.domains.chess.favor import Moves, frequencies, half, measure, rows, visits
+from surpass.domains.chess.favor_command import refuse_other
 from surpass.domains.chess.favor_page import drawn, write
 from surpass.domains.chess.games import Game
 from surpass.domains.chess.judge import Judge
@@ -222,4 +223,20 @@ def test_the_command(tmp_path: Path, vocabulary: str, capsys: pytest.CaptureFixt
     assert command_line(words) == 0
     assert (tmp_path / "f" / "favor.json").read_text() == before
     assert command_line([*words, "--player", "nobody"]) == 2
+    assert "holds another result, player differ" in capsys.readouterr().err
+    assert (tmp_path / "f" / "favor.json").read_text() == before
+    assert command_line([*words, "--player", "nobody", "--out", str(tmp_path / "nobody")]) == 2
     assert "found none" in capsys.readouterr().err
+
+
+def test_results_of_something_else_are_not_replaced(tmp_path: Path) -> None:
+    path, wanted = tmp_path / "favor.json", {"seed": 0}
+    refuse_other(path, wanted)
+    for text, told in (("[1]", "no result"), ("{", "no result"), ('{"asked": {"seed": 1}}', "another result, seed")):
+        path.write_text(text)
+        with pytest.raises(DataError, match=told):
+            refuse_other(path, wanted)
+    path.write_text('{"asked": {"seed": 0}}')
+    refuse_other(path, wanted)
+    with pytest.raises(DataError, match="is a file; choose another folder"):
+        refuse_other(path / "favor.json", wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import chess
@@ -52,6 +54,9 @@ def test_games_are_played_from_them_and_kept_by_how_they_end(tmp_path: Path) -> 
     assert {pack.game(number).moves for number in range(len(pack))} == {game.moves for game in kept}
     again, _ = generate(asked)
     assert again.index == pack.index
+    for changed in ({"opening_plies": 6}, {"start": "4k3/ppp5/8/8/8/8/5PPP/4K3 w - - 0 1"}):
+        with pytest.raises(ConfigError, match="openings of another"):
+            generate(replace(asked, **changed))
 
 
 def test_draws_adjudications_and_forfeits_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +90,10 @@ def test_what_makes_no_sense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for wrong in ({"games": 3}, {"games": 0}, {"temperature": -1.0}, {"opening_plies": -1}):
         with pytest.raises(ConfigError, match="expected an even number"):
             options(tmp_path, **wrong)
+    with pytest.raises(ConfigError, match="expected an even number"):
+        options(tmp_path, temperature=math.nan)
+    with pytest.raises(ConfigError, match="--live of 1 or more"):
+        options(tmp_path, live=0)
     with pytest.raises(ConfigError, match="expected outcomes among"):
         options(tmp_path, results=("2-0",))
     monkeypatch.setattr("surpass.domains.chess.generation._drawn", lambda *_: [("e2e4",)])

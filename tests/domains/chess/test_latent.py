@@ -84,7 +84,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "g.pgn").write_text("".join(pgn_of(random_game(seed, 10)) for seed in range(8)))
     words = ["chess", "latent", str(tmp_path / "g.pgn"), "--run", str(run), "--nodes", "100", "--method", "pca"]
     assert command_line([*words, "--positions", "40", "--out", str(tmp_path / "l")]) == 0
-    assert set(json.loads((tmp_path / "l" / "latent.json").read_text())) == {"neighbours", "linear", "shuffled"}
+    stored = (tmp_path / "l" / "latent.json").read_text()
+    assert set(json.loads(stored)) == {"neighbours", "linear", "shuffled", "asked"}
+    assert command_line([*words, "--positions", "39", "--out", str(tmp_path / "l")]) == 2
+    assert "holds another result, positions differ" in capsys.readouterr().err
+    assert (tmp_path / "l" / "latent.json").read_text() == stored
     page = (tmp_path / "l" / "latent.html").read_text()
     assert "White expects" in page
     assert "https://cdn" not in page[:2000]

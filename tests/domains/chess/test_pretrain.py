@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -235,18 +236,24 @@ def test_a_pupil_plays_and_speaks_its_vocabulary() -> None:
     [
         ({"preset": "50m"}, "characters"),
         ({"length": 65}, "at most 64"),
+        ({"device": "teapot"}, "device: expected one that computes here"),
         ({"pack": Path("nowhere")}, "no pack"),
     ],
 )
 def test_what_does_not_fit_is_told(pack: Pack, tmp_path: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         pretrain(options(pack, tmp_path / "run", **wrong))
+    assert not (tmp_path / "run").exists(), "the right command would be refused there"
 
 
 def test_bad_numbers_and_foreign_folders_are_refused(pack: Pack, tmp_path: Path) -> None:
     for wrong in ({"preset": "huge"}, {"rows": 0}, {"steps": -1}, {"epochs": 0.0}, {"valid_share": 1.0}):
         with pytest.raises(ConfigError):
             options(pack, tmp_path, **wrong)
+    endless = ({"epochs": math.inf}, {"learning_rate": math.nan}, {"learning_rate": -1.0}, {"learning_rate": 0.0})
+    for wrong in (*endless, {"micro_rows": -1}, {"evaluate_every": 0}, {"checkpoint_every": 0}):
+        with pytest.raises(ConfigError):
+            PretrainOptions(**wrong)
     out = tmp_path / "run"
     pretrain(options(pack, out, steps=1))
     with pytest.raises(ConfigError, match="seed"):

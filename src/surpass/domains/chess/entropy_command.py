@@ -36,6 +36,8 @@ class EntropyOptions:
 
 def main(options: EntropyOptions) -> int:
     """Read, measure and print the table; 1 where a file could not be read to its end."""
+    if options.json is not None and (options.json.exists() or not options.json.absolute().parent.is_dir()):
+        raise ConfigError(f"expected a new file in a folder for --json, found {options.json}: nothing is overwritten")
     report = Report()
     found = compare(sets(options, report), least=options.least)
     Console().print(report.table())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,7 +16,10 @@ from surpass.domains.chess.favor import Chances, Row, Visit, as_json, frequencie
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.judge import NODES, Judge
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from surpass.domains.chess.latent import LatentOptions
 
 PAPER = (0.001, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.5)
 
@@ -52,6 +55,7 @@ def main(options: FavorOptions) -> int:
 
     from surpass.domains.chess.favor_page import rich_table
 
+    refuse_other(options.out / "favor.json", asked(options))
     try:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("positions", total=None)
@@ -88,7 +92,7 @@ def analyse(
     about = {"engine": title, "nodes": options.nodes, "positions": len(places), "reference": reference}
     about |= {"games": len({one.game for one in places}), "read": report.read, "bad": sum(report.bad.values())}
     (options.out / "favor.json").write_text(
-        json.dumps({**about, "rows": as_json(found)}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({**about, "rows": as_json(found), "asked": asked(options)}, indent=1) + "\n", encoding="utf-8"
     )
     write(options.out / "favor.html", measured, found, reference=reference)
     return found, about
@@ -105,6 +109,29 @@ def of_model(options: FavorOptions, temperatures: tuple[float, ...]) -> tuple[tu
         return tuple(map(named, temperatures)), partial(player.chances, choices=choices)
     players = [player.with_choice(choice) for choice in choices]
     return tuple(map(named, temperatures)), frequencies(players, draws=options.draws, seed=options.seed)
+
+
+def asked(options: FavorOptions | LatentOptions) -> dict[str, Any]:
+    """Return what a result is of, as JSON holds it; where and how it is worked out does not count."""
+    told: dict[str, Any] = json.loads(json.dumps(asdict(options), default=str))
+    return {name: value for name, value in told.items() if name not in ("out", "threads", "device")}
+
+
+def refuse_other(path: Path, wanted: dict[str, Any]) -> None:
+    """Raise DataError where a result is there that is not of what is wanted now; evaluations may be anyone's."""
+    if path.parent.exists() and not path.parent.is_dir():
+        raise DataError(f"{path.parent} is a file; choose another folder with --out")
+    if not path.exists():
+        return
+    try:
+        known = dict(json.loads(path.read_text(encoding="utf-8"))["asked"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no result of this command ({error!r}); choose another folder with --out") from error
+    if different := sorted(name for name in known | wanted if known.get(name) != wanted.get(name)):
+        raise DataError(
+            f"{path} holds another result, {', '.join(different)} differ, and nothing is overwritten: choose another "
+            "folder with --out"
+        )
 
 
 def named(temperature: float) -> str:

@@ -14,6 +14,7 @@ on the board. Not here: training, and whether the next generation is stronger, w
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from surpass.core import Observation, Policy
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report
 from surpass.domains.chess.match import Match, MatchOptions
+from surpass.domains.chess.openings import read_openings
 from surpass.domains.chess.pgn import movetext, write
 from surpass.domains.chess.players import model_policy, player
 from surpass.domains.chess.rules import board_of, ending, legal, named, sans
@@ -54,8 +56,12 @@ class GenerationOptions:
     seed: int = 0  # of all that is drawn
 
     def __post_init__(self) -> None:
-        if self.games < 2 or self.games % 2 or self.opening_plies < 0 or self.temperature < 0:
+        if self.games < 2 or self.games % 2 or self.opening_plies < 0 or not 0 <= self.temperature < math.inf:
             raise ConfigError("expected an even number of games, --opening-plies and --temperature of 0 or more")
+        if self.live < 1 or self.max_plies < 0:
+            raise ConfigError(
+                f"expected --live of 1 or more and --max-plies of 0 or more, found {self.live}, {self.max_plies}"
+            )
         _ = self.keep, board_of(self.start)  # say what is wrong with them before anything is played
 
     @property
@@ -89,6 +95,13 @@ def generate(options: GenerationOptions) -> tuple[Pack, Report]:
         fresh = book.with_suffix(".new")
         fresh.write_text("".join(_pgn(moves, options.start) for moves in openings(options)), encoding="utf-8")
         fresh.replace(book)
+    else:
+        drawn, begun = read_openings(book), board_of(options.start).fen()
+        if any(len(one.moves) != options.opening_plies or one.board().root().fen() != begun for one in drawn):
+            raise ConfigError(
+                f"{book} holds openings of another --start or other --opening-plies: choose another --out, or give the "
+                "same options to go on with it"
+            )
     rest = f"temperature={options.temperature},device={options.device}" + (",legal=yes" if options.legal else "")
     wanted = MatchOptions(
         player=tuple(f"{name}=model:{options.run},{rest}" for name in ("one", "other")),

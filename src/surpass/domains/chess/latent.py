@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from surpass.core import Observation
 from surpass.domains.chess.character_player import CharacterPlayer
 from surpass.domains.chess.favor import Visit, visits
-from surpass.domains.chess.favor_command import thinned
+from surpass.domains.chess.favor_command import asked, refuse_other, thinned
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.judge import NODES, Judge
@@ -74,6 +74,7 @@ def main(options: LatentOptions) -> int:
     """Write latent.html and latent.json, and print what can be read off; return 0."""
     from rich.console import Console
 
+    refuse_other(options.out / "latent.json", asked(options))
     player, _ = model_policy(options.run, {"device": options.device}, cached=False)
     places = thinned(
         visits(read(options.games, Filter(duplicates=False), Report()), options.player),
@@ -95,7 +96,9 @@ def main(options: LatentOptions) -> int:
         return 130
     page = options.out / "latent.html"
     page.write_text(document(fragment(points, white, places, title=options.method), found), encoding="utf-8")
-    (options.out / "latent.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    (options.out / "latent.json").write_text(
+        json.dumps({**asdict(found), "asked": asked(options)}, indent=1) + "\n", encoding="utf-8"
+    )
     Console(soft_wrap=True).print(
         f"{len(places)} positions; of the variance of White's expected score, states of other games tell "
         f"{found.linear:.1%} (linear), {found.neighbours:.1%} (neighbours); shuffled {found.shuffled:.1%}\n{page}"

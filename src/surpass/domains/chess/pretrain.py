@@ -10,6 +10,7 @@ moves. On a GPU `--autocast bf16 --compiled` is what the 50 M preset is meant fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from surpass.domains.chess.shapes import SHAPES, Shape, build
 from surpass.domains.chess.shards import Pack, open_pack
 from surpass.domains.chess.tokens import VOCABULARIES, Characters, Moves
 from surpass.errors import ConfigError, DataError
-from surpass.models.checkpoint import Placement
+from surpass.models.checkpoint import Placement, usable
 from surpass.objectives.batch import Metrics, log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.store import Run
@@ -63,8 +64,14 @@ class PretrainOptions:
         for name, value in (("steps", self.steps), ("rows", self.rows), ("length", self.length)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected --{name} of at least 1, found {value}")
-        if not self.epochs > 0 or not 0 <= self.valid_share < 1:
+        if not 0 < self.epochs < math.inf or not 0 <= self.valid_share < 1:
             raise ConfigError("expected --epochs above 0 and --valid-share from 0 to below 1")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"expected --learning-rate above 0, found {self.learning_rate}")
+        if self.micro_rows < 0 or min(self.evaluate_every, self.checkpoint_every) < 1:
+            raise ConfigError(
+                "expected --micro-rows of 0 or more, --evaluate-every and --checkpoint-every of 1 or more"
+            )
 
     @property
     def shape(self) -> Shape:
@@ -106,6 +113,7 @@ def pretrain(options: PretrainOptions) -> Metrics:
     split = partial(Blocks, pack, length, shape.boundaries, valid_share=options.valid_share, seed=options.seed)
     blocks = split("train")
     numbers = _numbers(options, blocks, rows)
+    usable(options.device)
     run = _opened(options, pack)
     if (run.path / MODEL / SIDECAR).exists() and (run.path / "summary.json").exists():
         return run.summary()

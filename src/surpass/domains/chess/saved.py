@@ -58,15 +58,20 @@ def spoken(folder: Path) -> Moves | Characters:
 
 
 def load(run: Path, *, device: str = "cpu") -> tuple[PreTrainedModel, Moves | Characters]:
-    """Return the model of a run and its vocabulary. Raises ModelError where weights and description are damaged."""
+    """Return the model of a run and its vocabulary.
+
+    Raises ModelError where weights and description are damaged, ConfigError for a device that is not here.
+    """
     import torch
     from torch import nn
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
+    from surpass.models.checkpoint import usable
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one for each model of a match would drown its table
     folder = find(run)
-    vocabulary = spoken(folder)
+    vocabulary, device = spoken(folder), usable(device)
     try:
         config = AutoConfig.from_pretrained(str(folder))
         loaded = AutoModelForCausalLM.from_pretrained(
