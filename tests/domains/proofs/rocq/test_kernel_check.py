@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.domains.proofs import sandbox
 from surpass.domains.proofs.rocq import kernel_check
 from surpass.domains.proofs.rocq.kernel_check import check, summary
 from surpass.domains.proofs.rocq.protocol import Limits
@@ -73,11 +76,17 @@ class TestAgainstTheChecker:
             assert "it adds" in verdict.evidence
             assert added in verdict.evidence
 
-    def test_time_makes_it_unknown(self, lemmas: dict[str, Problem], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(kernel_check, "_stands_on", slowed(kernel_check._stands_on))
+    @pytest.mark.parametrize(("limits", "said"), [(Limits(call=1), "within 1 s"), (Limits(cpu=1), "ended by signal")])
+    def test_time_makes_it_unknown(
+        self, lemmas: dict[str, Problem], monkeypatch: pytest.MonkeyPatch, limits: Limits, said: str, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv(sandbox.CHOICE, sandbox.LEVELS[-1])  # nothing else ends what is left behind
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(kernel_check, "_stands_on", slowed(kernel_check._stands_on, limits))
         (verdict,) = check([claim(lemmas["inner"], ["repeat (pose 0)."])])
         assert verdict.status is Status.UNKNOWN
-        assert "within 1 s" in verdict.evidence
+        assert said in verdict.evidence
+        assert not [one for one in psutil.process_iter(["cwd"]) if str(tmp_path) in (one.info["cwd"] or "")]
 
     def test_a_file_that_does_not_compile_is_our_trouble(self, lemmas: dict[str, Problem], tmp_path: Path) -> None:
         file = tmp_path / "Small.v"
@@ -89,11 +98,11 @@ class TestAgainstTheChecker:
             check([claim(Problem("a", data={**data, "statement": "Lemma a : False."}), ["exact I."])])
 
 
-def slowed(stands_on: object) -> object:
-    """Give one second to files that hold a loop."""
+def slowed(stands_on: object, less: Limits) -> object:
+    """Give less to files that hold a loop."""
     assert callable(stands_on)
     return lambda source, texts, limits: stands_on(
-        source, texts, Limits(call=1) if any("repeat" in text for text in texts) else limits
+        source, texts, less if any("repeat" in text for text in texts) else limits
     )
 
 

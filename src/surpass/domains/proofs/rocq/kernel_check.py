@@ -12,6 +12,7 @@ Not here: which axioms a proof may use of those in its file (T3, `trust.recheck`
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -24,11 +25,14 @@ from surpass.domains.proofs.rocq.session import Place, Source, check_statement, 
 from surpass.domains.proofs.rocq.trust import evidence
 from surpass.domains.proofs.rocq.walk import follow
 from surpass.errors import VerifierError
+from surpass.rollouts.processes import kill_tree
 
 _LIMITS = Limits()
 _FOR_CHECKER = {"-R": 2, "-Q": 2, "-impredicative-set": 0, "-indices-matter": 0}  # flags of coqc that coqchk shares
 _HEADING = re.compile(r"\* (.*?):(.*)")
 _MESSAGE = 300  # characters
+# How the shell tells that the compiler was killed; its own answers are 1 and 129, an anomaly.
+_KILLED = {128 + one for one in (signal.SIGKILL, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)}
 
 
 class _RefusedError(Exception):
@@ -90,25 +94,38 @@ def _stands_on(source: Source, texts: Sequence[str], limits: Limits) -> set[str]
     command = ["bash", "-c", script, "bash", f"{name}.v", str(len(compiler)), *compiler, *checker]
     with tempfile.TemporaryDirectory(prefix="surpass-check-") as folder:
         confined = sandbox.confined(command, folder, level=sandbox.level(), memory=limits.memory, cpu=limits.cpu)
-        try:
-            done = subprocess.run(
-                confined,
-                input="\n".join(closed) + "\n",
-                capture_output=True,
-                text=True,
-                timeout=limits.call,
-                check=False,
-                cwd=folder,
-                env=sandbox.environment(folder),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise _SpentError(f"neither compiled nor checked within {limits.call:g} s") from error
-    said = " ".join((done.stderr or done.stdout).split())[-_MESSAGE:]
-    if done.returncode < 0 or EXHAUSTED.search(said):
-        raise _SpentError(said or f"ended by signal {-done.returncode}")
-    if done.returncode:
+        code, told, complaint = _run(confined, "\n".join(closed) + "\n", folder, limits.call)
+    said = " ".join((complaint or told).split())[-_MESSAGE:]
+    if code < 0 or code in _KILLED:
+        raise _SpentError(f"ended by signal {code % 128 if code > 0 else -code}")
+    if EXHAUSTED.search(said):
+        raise _SpentError(said)
+    if code:
         raise _RefusedError(said)
-    return summary(done.stdout)
+    return summary(told)
+
+
+def _run(command: Sequence[str], text: str, folder: str, seconds: float) -> tuple[int, str, str]:
+    """Return status, output and errors. Raises _SpentError after `seconds`; nothing that it started is left then."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        cwd=folder,
+        env=sandbox.environment(folder),
+        start_new_session=True,
+    ) as process:
+        try:
+            told, complaint = process.communicate(text, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise _SpentError(f"neither compiled nor checked within {seconds:g} s") from error
+        finally:
+            if process.returncode is None:
+                kill_tree(process.pid)
+    return process.returncode, told, complaint
 
 
 def summary(text: str) -> set[str]:
