@@ -79,12 +79,15 @@ def test_equal_seeds_share_inputs_and_targets_between_noises() -> None:
     assert measured(small, 0.0, 5)["best"] == 1.0
 
 
-def test_resuming_ends_in_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+def test_resuming_ends_in_the_same_numbers(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     (copy / "summary.json").unlink()
     (copy / "parts" / "2-1" / "summary.json").unlink()
     assert command_line(["run", "linear_experts", "--resume", str(copy)]) == 0
+    assert Run.open(copy).summary() == Run.open(finished).summary()
+    assert command_line(["run", "linear_experts", "--resume", str(copy), "--experts", "7", "--points", "99"]) == 2
+    assert "experts, points differ" in " ".join(capsys.readouterr().err.split())
     assert Run.open(copy).summary() == Run.open(finished).summary()
 
 

@@ -226,6 +226,7 @@ def test_what_a_society_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
         replace(rules_of("harvest"), agents=1)
     words = ["--out", str(tmp_path / "core"), "--societies", "harvest", "--core", "nowhere"]
     assert cli.main(["run", "policymakers", "--preset", "tiny", *words]) == 2
+    assert not list(tmp_path.iterdir()), "what is refused leaves no folder behind"
 
 
 def test_an_oracle_of_another_search_is_not_used(finished: Path, tmp_path: Path) -> None:

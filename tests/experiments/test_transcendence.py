@@ -209,6 +209,11 @@ def test_sets_are_read_as_they_are_typed() -> None:
         ({"temperatures": (-1.0,)}, "at least 0"),
         ({"match_games": 3}, "even"),
         ({"seeds": ()}, "seeds"),
+        ({"temperatures": (math.nan,)}, "at least 0"),
+        ({"epochs": math.inf}, "epochs"),
+        ({"games": 0}, "games: expected 1"),
+        ({"max_plies": -1}, "max_plies: expected 0"),
+        ({"device": "teapot"}, "device"),
     ],
 )
 def test_wrong_settings_are_told(wrong: dict[str, object], message: str, tmp_path: Path) -> None:

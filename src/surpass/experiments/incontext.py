@@ -23,7 +23,7 @@ from surpass.domains.economy.principals.in_context.teaching import TEACHERS
 from surpass.errors import ConfigError
 from surpass.experiments.incontext_arms import Arm, Case, Played, arms, cases, govern
 from surpass.experiments.incontext_table import show, summary
-from surpass.experiments.records import run_at
+from surpass.experiments.records import run_at, unchanged
 from surpass.store import Run
 
 
@@ -71,6 +71,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         run = Run.create(out or Path("runs") / f"incontext-{time.strftime('%Y%m%d-%H%M%S')}", settings)
     else:
         run = Run.open(resume)
+        unchanged(run, asdict(config))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
     found = dict[str, Mapping[str, Played]]()

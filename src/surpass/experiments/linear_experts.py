@@ -25,7 +25,7 @@ from rich.table import Table
 from surpass.errors import ConfigError
 from surpass.evaluation.mixtures import Sharpen, exponentials, powers, vote
 from surpass.evaluation.statistics import bootstrap
-from surpass.experiments.records import run_at
+from surpass.experiments.records import run_at, unchanged
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 from surpass.web.curves import Points, drawing
@@ -71,6 +71,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         run = Run.create(out, {"experiment": "linear_experts", **asdict(config)})
     else:
         run = Run.open(resume)
+        unchanged(run, asdict(config), free=("noises", "seeds"))  # each part is of one of each
     rows = [_part(config, run.path, noise, seed) for noise in config.noises for seed in config.seeds]
     arms = {f"noise {noise:g}": _arm(config, rows, noise) for noise in config.noises}
     title, x, lines = "accuracy above the best expert's", "log10 temperature", curves(config, rows)

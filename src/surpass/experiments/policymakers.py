@@ -124,6 +124,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     Raises ConfigError for numbers that do not fit, DataError for weights or records that cannot be read.
     """
     console = Console(stderr=True)
+    places = {name: SOCIETIES[name](config) for name in config.societies}  # before anything is written: they may refuse
     if resume is None:
         settings = {"experiment": "policymakers", **asdict(config)}
         run = Run.create(out or Path("runs") / f"policymakers-{time.strftime('%Y%m%d-%H%M%S')}", settings)
@@ -135,8 +136,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         config = replace(config, language=())
     found = {}
     with _chat(config, run.path) as chat:
-        for name in config.societies:
-            place = SOCIETIES[name](config)
+        for name, place in places.items():
             part = run_at(run.path / name, {"society": name, **asdict(config)})
             found[name] = summary = _society(config, place, part, chat, console)
             part.write_summary(summary)

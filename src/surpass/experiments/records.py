@@ -8,10 +8,11 @@ an arm is, and what is searched or sampled; that is each experiment's own.
 
 from __future__ import annotations
 
+import json
 import random
 import resource
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -58,6 +59,19 @@ def sampled(items: Sequence[T], n: int) -> list[T]:
 def run_at(path: Path, config: Mapping[str, object]) -> Run:
     """Open the run folder at a path, made with `config` where there is none yet."""
     return Run.open(path) if (path / "config.json").exists() else Run.create(path, config)
+
+
+def unchanged(run: Run, config: Mapping[str, object], *, free: Collection[str] = ()) -> None:
+    """Raise ConfigError where a run would go on under other settings than those of its finished parts.
+
+    `free` names the settings that parts do not depend on.
+    """
+    known, asked = run.config(), json.loads(json.dumps(dict(config), default=str))
+    if different := sorted(name for name in asked if name not in free and known.get(name) != asked[name]):
+        raise ConfigError(
+            f"{run.path} has parts of other settings: {', '.join(different)} differ; go on without these flags, or "
+            "start a new run"
+        )
 
 
 def record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: int) -> Iterator[Trajectory]:

@@ -13,6 +13,7 @@ that was interrupted goes on with the games that it lacks.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
@@ -33,16 +34,19 @@ from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.match import Match, MatchOptions
 from surpass.domains.chess.players import Majority, player
 from surpass.domains.chess.pretrain import MODEL, PretrainOptions, pretrain
+from surpass.domains.chess.rules import board_of
 from surpass.domains.chess.shapes import SHAPES
 from surpass.domains.chess.shards import write_pack
 from surpass.domains.chess.tokens import Characters, Moves
 from surpass.errors import ConfigError
+from surpass.models.checkpoint import usable
 from surpass.rollouts.processes import process_pool
 
 if TYPE_CHECKING:
     from surpass.experiments.transcendence import Config
 
 MODES = ("raw", "legal")
+_COUNTS = ("rows", "length", "majority_plies", "opening_plies", "max_plies", "jobs", "favor_positions", "favor_nodes")
 _SET = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:\s+games=(?P<games>[1-9][0-9]*))?\s*:(?P<experts>.+)", re.DOTALL)
 
 
@@ -88,8 +92,15 @@ def check(config: Config) -> None:
         raise ConfigError(f"expected --model among {', '.join(SHAPES)}, found {config.model!r}")
     if not config.seeds or not config.temperatures or not config.modes or set(config.modes) - set(MODES):
         raise ConfigError(f"expected seeds, temperatures and modes among {', '.join(MODES)}, found {config}")
-    if min(config.temperatures) < 0:
+    if not all(0 <= one < math.inf for one in config.temperatures):
         raise ConfigError(f"expected temperatures of at least 0, found {config.temperatures}")
+    for names, least in ((_COUNTS, 0), (("games", "live", "game_jobs"), 1)):
+        for name in names:
+            if getattr(config, name) < least:
+                raise ConfigError(f"{name}: expected {least} or more, found {getattr(config, name)}")
+    if not 0 < config.epochs < math.inf or not 0 <= config.learning_rate < math.inf or not config.patience > 0:
+        raise ConfigError("expected epochs and patience above 0, and a learning_rate of 0 or more")
+    _ = board_of(config.start), usable(config.device)  # say what is wrong with them before games are played
     for name, games in (("match-games", config.match_games), ("pool-games", config.pool_games)):
         if games < 2 or games % 2:
             raise ConfigError(f"expected an even number of --{name}, for openings are played twice; found {games}")

@@ -286,6 +286,12 @@ def _check(options: MatchOptions, names: Sequence[str]) -> None:
         )
     if options.games < 2 or options.games % 2 or options.live < 1 or options.max_plies < 0:
         raise ConfigError(f"expected an even number of games, live >= 1 and max_plies >= 0, found {options}")
+    if options.opening_plies < 0 or not options.deadline > 0:
+        raise ConfigError(
+            f"expected opening_plies >= 0 and a deadline above 0, found {options.opening_plies}, {options.deadline}"
+        )
+    if options.openings is not None and options.start:
+        raise ConfigError("--start is where random openings begin, and --openings names others: give one of them")
     if options.sprt is not None:
         if len(names) != 2 or options.sprt_elo not in LLRS:
             raise ConfigError(f"a sequential test takes two players and --sprt-elo {' or '.join(LLRS)}")
