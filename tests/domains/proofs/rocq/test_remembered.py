@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,22 @@ def test_what_stands_before_the_statement_counts_and_nothing_else_of_the_file(
     recheck([claim(file)], known)
     recheck([claim(other)], known)
     assert len(asked) == times
+
+
+@pytest.mark.parametrize("name", ["Other.vo", "linked/Far.vo", "plugin.cmxs"])
+def test_a_library_of_equal_size_and_time_a_linked_one_and_a_plugin_count(
+    name: str, file: Path, tmp_path: Path, asked: list[Trajectory]
+) -> None:
+    (tmp_path / "far").mkdir()
+    (file.parent / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "round").symlink_to(tmp_path / "far")
+    (file.parent / "Nowhere.vo").symlink_to(tmp_path / "nowhere")
+    known, library = Verdicts(tmp_path / "known"), file.parent / name
+    for text, times in (("one", 1), ("two", 2), ("one", 2)):
+        library.write_text(text)
+        os.utime(library, (1, 1))
+        recheck([claim(file)], known)
+        assert len(asked) == times
 
 
 def test_another_version_library_or_rule_is_asked_anew(

@@ -8,7 +8,9 @@ the code of ours that judges. Not in it: where the files lie, so a corpus that w
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +21,9 @@ from surpass.domains.proofs.rocq import sentences as lexer
 from surpass.domains.proofs.rocq.extraction import library_root
 from surpass.domains.proofs.rocq.session import Place, check_statement, sentences
 from surpass.verdicts import Verdicts
+
+_COMPILED = (".vo", ".cmxs", ".cma")
+_END = 1024  # bytes
 
 
 def recheck(trajectories: Sequence[Trajectory], known: Verdicts | None) -> list[Verdict]:
@@ -65,11 +70,23 @@ def _compiled(options: Sequence[str]) -> Iterator[object]:
         yield [*_files(Path(word))] if Path(word).is_absolute() else word
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and time of change of each compiled library below a folder."""
-    for path in sorted(folder.rglob("*.vo")):
-        status = path.stat()
-        yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns
+def _files(folder: Path) -> Iterator[tuple[str, int, int, str]]:
+    """Yield path, size, time of change and end of each compiled library and plugin below a folder, by links too.
+
+    A library ends with the digests of its parts: some package managers set all times to one.
+    """
+    met = set[str]()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(where)) in met:  # links may go round in circles
+            folders.clear()
+            continue
+        met.add(real)
+        folders.sort()
+        for path in (Path(where, name) for name in sorted(names) if name.endswith(_COMPILED)):
+            with suppress(OSError), path.open("rb") as file:  # else a link to nowhere, or removed meanwhile
+                status = os.fstat(file.fileno())
+                file.seek(max(0, status.st_size - _END))
+                yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns, file.read().hex()
 
 
 def _digest(*parts: object) -> str:
