@@ -95,7 +95,7 @@ def say(message: str) -> None:
 
 
 def choose(arguments: Sequence[str]) -> tuple[str, Command | None]:
-    """Return the command that the first one or two words name, or None where help is wanted.
+    """Return the command that the first one to three words name, or None where help is wanted.
 
     Raises ConfigError, with the nearest names, where they name none.
     """
@@ -103,8 +103,8 @@ def choose(arguments: Sequence[str]) -> tuple[str, Command | None]:
         return "", None
     if arguments[0] == "--version":
         return "--version", Command("", "", version)
-    for name in (arguments[0], " ".join(arguments[:2])):
-        if name in COMMANDS:
+    for words in (1, 2, 3):
+        if (name := " ".join(arguments[:words])) in COMMANDS:
             return name, COMMANDS[name]
     if any(name.startswith(f"{arguments[0]} ") for name in COMMANDS) and {"-h", "--help"} & set(arguments):
         return "", None

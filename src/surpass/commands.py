@@ -33,6 +33,24 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.proofs.rocq.coverage:CoverageConfig",
         "surpass.domains.proofs.rocq.coverage:main",
     ),
+    "proofs library add": Command(
+        "proofs library add RUN...",
+        "check what runs have proved, and keep it in a library",
+        "surpass.domains.proofs.rocq.library_command:AddOptions",
+        "surpass.domains.proofs.rocq.library_command:add",
+    ),
+    "proofs library show": Command(
+        "proofs library show",
+        "the lemmas of the proof library, and how hard they were",
+        "surpass.domains.proofs.rocq.library_command:ShowOptions",
+        "surpass.domains.proofs.rocq.library_command:show",
+    ),
+    "proofs library export": Command(
+        "proofs library export --out DIR",
+        "write the library: .v files that compile, JSON lines, a data set",
+        "surpass.domains.proofs.rocq.library_command:ExportOptions",
+        "surpass.domains.proofs.rocq.library_command:export",
+    ),
     "chess match": Command(
         "chess match --player A --player B --out DIR",
         "play games between engines, models and others, and rate them",

@@ -165,28 +165,37 @@ def _script(trajectory: Trajectory, *, opening: bool = False) -> str:
     """Return the proof as it is written into the file; with its `Proof.` in any case if `opening`."""
     first = trajectory.problem.data["opening"] if opening else ""
     first = first or ("" if trajectory.problem.data["opening"] else "Proof.")
+    return "\n".join(filter(None, (first, laid_out(trajectory.actions), "Qed.")))
+
+
+def laid_out(actions: Sequence[str]) -> str:
+    """Return a script as lines of a file, one tactic on each, its bullets and braces before it."""
     lines, marks = list[str](), list[str]()
-    for action in trajectory.actions:
+    for action in actions:
         marks.append(action)
         if not Sentence(action, 0, len(action)).undotted or action == "}":
             lines.append("  " + " ".join(marks))
             marks.clear()
-    return "\n".join(filter(None, (first, *lines, *(["  " + " ".join(marks)] if marks else []), "Qed.")))
+    return "\n".join([*lines, *(["  " + " ".join(marks)] if marks else [])])
 
 
 def _compile(text: str, file: Path, scratch: Path) -> str:
-    """Compile a changed file in a scratch folder under its own logical name; return what Rocq refused, or nothing."""
+    """Compile a changed file under its own logical name; return what Rocq refused, or nothing."""
     options = project_options(file.parent) or ("-Q", str(file.parent), "")
-    folder = scratch / "compile"
+    refused = compile_text(text, Source(str(file), logical_name(file, options), False, options), scratch / "compile")
+    return f"expected the changed file to compile, found {refused}; nothing was written" if refused else ""
+
+
+def compile_text(text: str, source: Source, folder: Path) -> str:
+    """Compile a text as if it were the source, in a new folder; return what Rocq refused, or nothing."""
     folder.mkdir()
-    copy = folder / file.name
+    package, _, name = source.top.rpartition(".")
+    copy = folder / f"{name}.v"
     copy.write_text(text, encoding="utf-8", newline="")
-    package = logical_name(file, options).rpartition(".")[0]
-    command = ["coqc", "-q", "-w", "none", *options, "-Q", str(folder), package, str(copy)]
+    without = ["-noinit"] if source.noinit else []
+    command = ["coqc", "-q", "-w", "none", *without, *source.options, "-Q", str(folder), package, str(copy)]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_COMPILE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"expected the changed file to compile, found {error}; nothing was written"
-    if done.returncode:
-        return f"expected the changed file to compile, found {done.stderr.strip()[-500:]}; nothing was written"
-    return ""
+        return str(error)
+    return (done.stderr.strip()[-500:] or f"status {done.returncode}") if done.returncode else ""

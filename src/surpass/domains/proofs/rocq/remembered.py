@@ -49,7 +49,7 @@ def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]])
     source = place.source
     if source.options not in libraries:
         libraries[source.options] = [*_compiled(source.options)]
-    return _digest(
+    return digest(
         [_judge(), libraries[source.options], source.top, source.noinit],
         [*sentences(source.file)[: place.position]],
         [place.pose, place.preamble, str(data["name"]), sorted(data.get("assumptions", ()))],
@@ -61,7 +61,7 @@ def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]])
 def _judge() -> str:
     """Return a digest of who judges: Rocq, what is installed beside it, and our own code."""
     code = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (protocol, rules, lexer, trust)]
-    return _digest(protocol.version(), code, [*_files(library_root() / "user-contrib")])
+    return digest(protocol.version(), code, [*_files(library_root() / "user-contrib")])
 
 
 def _compiled(options: Sequence[str]) -> Iterator[object]:
@@ -89,5 +89,6 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int, str]]:
                 yield str(path.relative_to(folder)), status.st_size, status.st_mtime_ns, file.read().hex()
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Return a hash of strings, numbers and lists of them."""
     return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
