@@ -220,7 +220,8 @@ def _records(folder: Path, part: Run) -> Iterator[_Record]:
         origin = digest(lines.readline().decode(errors="replace"))
     config = part.config() if (part.path / "config.json").exists() else {}
     name = part.path.relative_to(folder).as_posix()
-    policy = next((str(config[word]) for word in ("policy", "arm", "experiment") if word in config), name)
+    unnamed = folder.resolve().name if name == "." else name
+    policy = next((str(config[word]) for word in ("policy", "arm", "experiment") if word in config), unnamed)
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(file.stat().st_mtime))
     for trajectory in part.trajectories():
         info = trajectory.info

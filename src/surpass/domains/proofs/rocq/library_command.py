@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from surpass.domains.proofs.rocq import library, library_export
 from surpass.domains.proofs.rocq.library import opened
@@ -87,7 +87,7 @@ def show(options: ShowOptions) -> int:
         for one in difficulty.values()
         if options.name in one.key and (one.key in found or (options.unsolved and not one.proofs))
     ]
-    table = Table("lemma", "proofs", "trust", "shortest", "human", "solved")
+    table = Table(Column("lemma", overflow="fold"), "proofs", "trust", "shortest", "human", "solved")
     for one in chosen[: options.limit or None]:
         kept = found.get(one.key, [])
         trust = max((proof.trust for proof in kept), default="-")
