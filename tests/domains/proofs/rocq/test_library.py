@@ -18,6 +18,7 @@ from surpass.core import Observation, Problem, Proposal, Status, Step, Trajector
 from surpass.curriculum import Curriculum, learnable, success
 from surpass.domains.proofs.rocq import library
 from surpass.domains.proofs.rocq.library import Found, opened
+from surpass.domains.proofs.rocq.session import sentences
 from surpass.errors import DataError
 from surpass.models.neighbours import features
 from surpass.store import Run
@@ -53,7 +54,7 @@ def written(folder: Path) -> Path:
 
 
 def problem(file: Path, name: str) -> Problem:
-    texts = library.sentences(str(file))
+    texts = sentences(str(file))
     position = next(index for index, text in enumerate(texts) if text.startswith(f"Lemma {name} "))
     opening = texts[position + 1] if texts[position + 1] == "Proof." else ""
     data = {"file": str(file), "top": "Mine.Small", "noinit": False, "options": ["-R", str(file.parent), "Mine"]}
@@ -233,7 +234,7 @@ class TestAgainstTheProver:
         assert "split; [intros; exact p | exact I]." in (out / "Mine" / "Small.v").read_text()
 
         file.write_text(file.read_text().replace("Variable P : Prop.", "Variables P : Prop."))
-        library.sentences.cache_clear()
+        sentences.cache_clear()
         assert cli.main(["proofs", "library", "export", "--out", f"{out}2", "--library", str(base)]) == 1
         told = capsys.readouterr().out
         assert "Mine.Small.term left out: the file has changed" in told
