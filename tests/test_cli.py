@@ -117,6 +117,7 @@ def test_resume_keeps_the_configuration_of_the_run(tmp_path: Path) -> None:
         (["run", "toy", "--preset"], "--preset"),
         (["run", "toy", "--steps", "-1"], "expected steps >= 0, found -1; see surpass run toy --help"),
         (["run", "toy", "--resume", "nowhere"], "nowhere"),
+        (["run", "toy", "--resume", __file__], "expected a run folder"),
         (["run", "toy", "--fail", "data"], "no <b>such</b> [bold]split"),
         (["verify", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),

@@ -98,5 +98,7 @@ def test_wrong_settings_are_told(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             main(wrong, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="temperatures: expected 0 or more"):
+        replace(TINY, temperatures=(0.0, float("nan")))
     with pytest.raises(ConfigError, match="terms: expected 1 or more"):
         replace(TINY, terms=0)

@@ -226,6 +226,8 @@ def test_what_a_society_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
         replace(rules_of("harvest"), agents=1)
     words = ["--out", str(tmp_path / "core"), "--societies", "harvest", "--core", "nowhere"]
     assert cli.main(["run", "policymakers", "--preset", "tiny", *words]) == 2
+    words = ["--out", str(tmp_path / "replayed"), "--societies", "settled_room", "--replay", "nowhere"]
+    assert cli.main(["run", "policymakers", "--preset", "tiny", *words]) == 2
     assert not list(tmp_path.iterdir()), "what is refused leaves no folder behind"
 
 

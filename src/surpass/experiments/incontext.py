@@ -8,6 +8,7 @@ from; what counts is measured on families and on a society that it never saw. Th
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,8 @@ class Config:
         for name in ("seen", "unseen", "rooms", "terms"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if not all(0 <= one < math.inf for one in self.temperatures):
+            raise ConfigError(f"temperatures: expected 0 or more, found {self.temperatures}")
         if not self.temperatures or not self.teachers:
             raise ConfigError(f"expected a temperature and a teacher, found {self.temperatures} and {self.teachers}")
 

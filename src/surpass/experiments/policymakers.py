@@ -125,6 +125,8 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     """
     console = Console(stderr=True)
     places = {name: SOCIETIES[name](config) for name in config.societies}  # before anything is written: they may refuse
+    if config.replay is not None and not config.replay.exists():
+        raise ConfigError(f"replay: expected a run folder or its exchanges.jsonl, found nothing at {config.replay}")
     if resume is None:
         settings = {"experiment": "policymakers", **asdict(config)}
         run = Run.create(out or Path("runs") / f"policymakers-{time.strftime('%Y%m%d-%H%M%S')}", settings)

@@ -23,7 +23,7 @@ def stored_config(name: str, kind: type[DataclassInstance], run: Path) -> Datacl
         hints = get_type_hints(kind)
         values = {one.name: restored(stored[one.name], hints[one.name]) for one in fields(kind) if one.init}
         return kind(**values)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path} not found: expected a run folder, as printed when the run began") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not hold a configuration of {name}: {error!r}; start a new run") from error

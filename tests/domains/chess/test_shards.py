@@ -175,6 +175,12 @@ def test_games_from_other_positions_are_left_out_and_said(source: Path, tmp_path
 @pytest.mark.parametrize("part", ["tokens", "offsets", "keys", "pack.json"])
 def test_a_damaged_pack_is_said(source: Path, tmp_path: Path, part: str) -> None:
     write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
+    index = tmp_path / "pack" / "pack.json"
+    whole = index.read_text()
+    index.write_text('{"format": 1, "vocabulary": "moves"}')
+    with pytest.raises(DataError, match="it has no complete, options, report, shards"):
+        open_pack(tmp_path / "pack")
+    index.write_text(whole)
     path = tmp_path / "pack" / (part if part == "pack.json" else f"00000.{part}.npy")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"damaged|cannot be read"):

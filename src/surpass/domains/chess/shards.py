@@ -201,10 +201,12 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["format"] != FORMAT or index["vocabulary"] not in VOCABULARIES:
             raise ValueError(f"format {index['format']}, vocabulary {index['vocabulary']}")
+        if missing := {"options", "complete", "report", "shards"} - set(index):
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
     except FileNotFoundError as error:
         raise DataError(f"{folder} is no pack (no {INDEX}); make one with: surpass chess pack") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a pack of format {FORMAT}: {error}") from error
+        raise DataError(f"{path} cannot be read as a pack of format {FORMAT}: {error}; pack again") from error
     return dict(index)
 
 
