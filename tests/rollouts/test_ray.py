@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
+import psutil
 import pytest
 
 from surpass.core import Observation, Policy, Trajectory
 from surpass.errors import ConfigError
-from surpass.models.scripted import Scripted, Uniform
+from surpass.models.scripted import Automaton, Scripted, Uniform
 from surpass.rollouts import runner
 from surpass.rollouts.budget import Budget
 from surpass.rollouts.runner import RunOptions
@@ -98,6 +101,31 @@ def test_what_kills_twice_is_lost_and_what_hangs_is_killed() -> None:
     got = list(run(search, domain.problems("train"), domain, policy, options=options))
     assert sum(one.info["lost"] for one in got) >= 2
     assert [one.actions for one in got] == [one.actions for one in expected]
+
+
+class Stuck(Automaton):
+    """A domain that does not close."""
+
+    def __enter__(self) -> Stuck:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise ValueError("it does not close")
+
+
+def test_a_domain_that_does_not_close_keeps_no_actor_alive() -> None:
+    from surpass.rollouts.ray import RayWorkers
+
+    plain = forest(4)
+    domain = Stuck(**{one.name: getattr(plain, one.name) for one in fields(plain) if one.init})
+    with RayWorkers(domain, 2) as pool:
+        options = RunOptions(pool=pool)
+        assert list(runner.run(sample, domain.problems("train"), domain, UNIFORM, options=options))
+        pids = [pid_of(worker.actor) for worker in pool._workers]
+    until = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_too_few_is_said() -> None:

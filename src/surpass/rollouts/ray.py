@@ -22,13 +22,15 @@ from itertools import count
 from typing import Any, Generic, Self
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayError
 
 from surpass.core import Domain, Lost, Observation, Policy, Problem, Proposal, Scored, Scorer, Search, State, Trajectory
 from surpass.errors import ConfigError, VerifierError
 from surpass.rollouts import runner
 from surpass.rollouts.runner import Budget, RunOptions
 from surpass.rollouts.workers import CHUNK, OPENING, Failed, Hand, Task, Timed, portable
+
+_DEATHS = (RayActorError, ObjectLostError, OutOfMemoryError)  # of an actor, or of the machine that held its answer
 
 
 def run(
@@ -88,7 +90,7 @@ class RayWorkers(Generic[State]):
 
     def __exit__(self, *exc: object) -> None:
         for worker in self._workers:
-            with suppress(RayActorError, ray.exceptions.GetTimeoutError):
+            with suppress(RayError):  # a domain that does not close must not keep the others alive
                 if not worker.sent and worker.opened:
                     ray.get(worker.actor.close.remote(), timeout=10)
             ray.kill(worker.actor)
@@ -151,7 +153,7 @@ class RayWorkers(Generic[State]):
             if worker.answer in ready:
                 try:
                     self._take(worker, ray.get(worker.answer))
-                except RayActorError:
+                except _DEATHS:
                     self._replace(index, "died")
             elif self._left(worker) <= 0:
                 self._replace(index, f"exceeded {self._deadline if worker.opened else OPENING:g} s")
