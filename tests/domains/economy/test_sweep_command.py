@@ -56,6 +56,17 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Capture
         assert out.read_bytes() == text
 
 
+def test_an_interrupted_sweep_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("surpass.domains.economy.sweep_command.grid", interrupted)
+    assert cli.main([*WORDS, "--out", str(tmp_path / "sweep.jsonl")]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_a_whole_sweep_plays_nothing(tmp_path: Path) -> None:
     options = SweepOptions("escape_room", policies="0 0 0 0 0", seeds=2, out=tmp_path / "sweep.jsonl")
     (point,) = sweep(options)

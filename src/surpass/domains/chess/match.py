@@ -117,6 +117,9 @@ def main(options: MatchOptions) -> int:
         match = Match.open(options, [one.name for one in players])
         try:
             match.play(players)
+        except KeyboardInterrupt:
+            Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
+            return 130
         finally:
             if match.record:
                 standing = match.standing()

@@ -146,7 +146,10 @@ def _metrics(result: Tax | Incentive, played: Episode, index: int) -> Metrics:
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """How a core is trained: the whole network, in short episodes, without a policy or under many."""
+    """How a core is trained: the whole network, in short episodes, without a policy or under many.
+
+    It is written at the end: what was interrupted begins again.
+    """
 
     society: str = "harvest"  # or cleanup
     out: Path = Path("core.safetensors")  # where the weights go

@@ -70,7 +70,11 @@ def sweep(options: SweepOptions) -> tuple[Point, ...]:
 
 def sweep_command(options: SweepOptions) -> int:
     """Sweep, and print the best policies and the lowest rates."""
-    table = sweep(options)
+    try:
+        table = sweep(options)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
+        return 130
     ranked = sorted(table, key=lambda point: -point.welfare)[: options.top]
     lowest = min(table, key=lambda point: point.rates)
     if lowest not in ranked:

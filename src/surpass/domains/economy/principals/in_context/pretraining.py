@@ -91,7 +91,11 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
 def pretrain_command(options: PolicymakerOptions) -> int:
     """Train a policymaker and write its weights. Raises DataError where there is a file already, or none can be."""
     unwritten(options.out)
-    model = pretrain(options)
+    try:
+        model = pretrain(options)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
+        return 130
     try:
         model.save(options.out)
     except (OSError, SafetensorError) as error:
