@@ -39,7 +39,7 @@ class Config:
     files: int = 24  # source files that policies act in, at most; each needs a live prover
     explore_problems: int = 200  # training problems that policies act on, at most
     valid_problems: int = 16  # for learning curves; 0: none
-    test_problems: int = 60  # held-out problems, at most
+    test_problems: int = 45  # held-out problems, at most
     model: str = "mini"  # a preset to train from scratch, or a checkpoint: a folder or hub name
     arms: tuple[str, ...] = ("base", "sft", "gfn")  # in this order; all but base and sft start from sft
     sources: tuple[str, ...] = ("automation", "neighbours", "mixture")  # policies beside the arms; hammer, too
