@@ -39,14 +39,14 @@ class Config:
     files: int = 24  # source files that policies act in, at most; each needs a live prover
     explore_problems: int = 200  # training problems that policies act on, at most
     valid_problems: int = 16  # for learning curves; 0: none
-    test_problems: int = 45  # held-out problems, at most
+    test_problems: int = 40  # held-out problems, at most
     model: str = "mini"  # a preset to train from scratch, or a checkpoint: a folder or hub name
     arms: tuple[str, ...] = ("base", "sft", "gfn")  # in this order; all but base and sft start from sft
     sources: tuple[str, ...] = ("automation", "neighbours", "mixture")  # policies beside the arms; hammer, too
     seeds: tuple[int, ...] = (0,)  # independent repetitions
     jobs: int = 1  # seeds at once, a process each; 0: in this process
     automation: bool = True  # show what automation proves of the training problems to every arm
-    sft_steps: int = 300  # supervised steps
+    sft_steps: int = 250  # supervised steps
     sft_problems: int = 8  # problems per supervised step
     sft_rate: float = 2e-3  # learning rate
     gfn_steps: int = 20  # steps of each arm that learns from a search
