@@ -24,7 +24,7 @@ def problem(file: str, top: str, *options: str) -> Problem:
 
 @pytest.fixture
 def moved(tmp_path: Path) -> Path:
-    """Where the sources of /old/work/lib are now."""
+    """Where the sources of /old/home/lib are now."""
     (tmp_path / "new" / "lib" / "sub").mkdir(parents=True)
     (tmp_path / "new" / "lib" / "sub" / "A.v").write_text("")
     return tmp_path / "new"
@@ -32,10 +32,10 @@ def moved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("below", ["", "lib", "lib/sub"])
 def test_the_longest_end_of_the_path_is_found_and_the_load_path_follows(moved: Path, below: str) -> None:
-    old = problem("/old/work/lib/sub/A.v", "Lib.sub.A", "-R", "/old/work/lib", "Lib", "-Q", "/else", "")
+    old = problem("/old/home/lib/sub/A.v", "Lib.sub.A", "-R", "/old/home/lib", "Lib", "-Q", "/else", "")
     new = relocated(old, moved / below)
     assert new.data["file"] == str(moved / "lib" / "sub" / "A.v")
-    there = "/old/work/lib" if below == "lib/sub" else str(moved / "lib")  # its root was not given
+    there = "/old/home/lib" if below == "lib/sub" else str(moved / "lib")  # its root was not given
     assert new.data["options"] == ["-R", there, "Lib", "-Q", "/else", ""]
     assert (new.key, new.group, new.data["statement"]) == (old.key, old.group, old.data["statement"])
 
