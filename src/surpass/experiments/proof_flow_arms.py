@@ -133,7 +133,10 @@ def run_seed(config: Config, folder: Path, seed: int) -> None:
 
 def tell(folder: Path, seed: int, stage: str) -> None:
     """Say what a seed is at, for whoever watches the folder."""
-    (folder / f"seed-{seed}.json").write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
+    path = folder / f"seed-{seed}.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
+    fresh.replace(path)  # in one step: the parent may read at any moment, and must not find an empty file
 
 
 def new_policy(config: Config, data: Data, seed: int) -> LanguageModel:
