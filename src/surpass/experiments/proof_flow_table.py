@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from surpass.core import Status
@@ -99,19 +100,21 @@ def _compute(folder: Path, arm: str, seeds: Iterable[int]) -> dict[str, float]:
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return the tables that a run ends with: every policy, and their differences."""
-    columns = ("policy", "solved", "of", "rate", "95 % interval", "distinct", "pass@k", "proposals", "seconds")
-    rows = Table(*columns, title=f"held-out problems ({summary['prover']}), best-first search, costs per problem")
+    columns = ("policy", "solved", "rate", "95 %", "distinct", "pass@k", "calls", "s")
+    title = f"held-out problems ({summary['prover']}), best-first search; calls and seconds per problem"
+    rows = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        rows.add_column(column, no_wrap=True)  # names and numbers stay whole at 80 columns
     for arm, row in summary["arms"].items():
         low, high = row["ci95"]
         last = max(row["pass_at_k"], key=int, default="")
         rows.add_row(
             f"{arm} x{row['seeds']}" if row["seeds"] > 1 else arm,
-            f"{row['solved']:.1f}",
-            str(row["problems"]),
-            f"{row['solve_rate']:.1%}",
-            f"{low:.1%} to {high:.1%}",
+            f"{row['solved']:.1f}/{row['problems']}",
+            f"{row['solve_rate']:.0%}",
+            f"{low:.0%} to {high:.0%}",
             f"{row['distinct_proofs']:.2f}",
-            f"{row['pass_at_k'][last]:.1%} @{last}" if last else "-",
+            f"{row['pass_at_k'][last]:.0%} @{last}" if last else "-",
             f"{row['proposals']:.0f}",
             f"{row['seconds']:.2f}",
         )
