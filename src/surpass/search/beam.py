@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Status, Trajectory, Verdict
-from surpass.search.expand import Node, check, expand, unsolved
+from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Trajectory
+from surpass.search.expand import Node, check, expand, sift, unsolved
 
 
 def beam(
@@ -45,17 +45,7 @@ def beam(
         for _ in range(max_depth):
             counts["expansions"] += len(level)
             expanded.update(node.observation.key for node in level)
-            opened: list[Node[State]] = []
-            accepted: list[tuple[Node[State], Verdict]] = []
-            for child in (yield from expand(domain, level, width)):
-                if child.node is None:
-                    counts["lost"] += 1
-                elif child.verdict is None:
-                    opened.append(child.node)
-                elif child.verdict.status is Status.ACCEPTED:
-                    accepted.append((child.node, child.verdict))
-                elif child.verdict.status is Status.UNKNOWN:
-                    counts["unknown"] += 1
+            accepted, opened = sift((yield from expand(domain, level, width)), counts)
             accepted.sort(key=lambda one: -one[0].logp)
             for node, verdict in accepted[: solutions - found]:
                 yield Trajectory(problem, node.steps, verdict, {"end": "verdict", **counts})

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Status, Trajectory, Verdict, score
+from surpass.core import BudgetSpent, Conversation, Domain, Problem, State, Trajectory, score
 from surpass.errors import ConfigError
-from surpass.search.expand import Node, check, expand, unsolved
+from surpass.search.expand import Node, check, expand, sift, unsolved
 from surpass.search.frontier import Frontier
 
 
@@ -60,26 +60,17 @@ def best_first(  # noqa: PLR0913 - every limit is one that experiments compare
     try:
         while nodes := frontier.pop(min(nodes_per_ask, expansions - counts["expansions"])):
             counts["expansions"] += len(nodes)
-            accepted: list[tuple[Node[State], Verdict]] = []
-            opened: list[Node[State]] = []
-            for child in (yield from expand(domain, nodes, width)):
-                if child.node is None:
-                    counts["lost"] += 1
-                elif child.verdict is None and len(child.node.steps) >= max_depth:
-                    end = "depth"
-                elif child.verdict is None:
-                    opened.append(child.node)
-                elif child.verdict.status is Status.ACCEPTED:
-                    accepted.append((child.node, child.verdict))
-                elif child.verdict.status is Status.UNKNOWN:
-                    counts["unknown"] += 1
+            accepted, opened = sift((yield from expand(domain, nodes, width)), counts)
+            shallow = [node for node in opened if len(node.steps) < max_depth]
+            if len(shallow) < len(opened):
+                end = "depth"
             accepted.sort(key=lambda one: -frontier.score(one[0]))
             for node, verdict in accepted[: solutions - found]:
                 yield Trajectory(problem, node.steps, verdict, {"end": "verdict", **counts})
             found += len(accepted)
             if found >= solutions:
                 return
-            for node in (yield from _valued(opened)) if critic else opened:
+            for node in (yield from _valued(shallow)) if critic else shallow:
                 frontier.push(node)
             counts["merged"] = frontier.merged
         if frontier.pop(1):

@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from surpass.core import BudgetSpent, Conversation, Domain, Problem, Proposal, State, Status, Step, Trajectory, propose
-from surpass.search.expand import Node, check, children, distinct, unsolved
+from surpass.core import BudgetSpent, Conversation, Domain, Problem, Proposal, State, Step, Trajectory, propose
+from surpass.search.expand import Node, check, children, distinct, sift, unsolved
 
 Cell = Callable[[Sequence[Step]], Hashable]
 
@@ -65,19 +65,16 @@ def diverse(  # noqa: PLR0913 - every limit is one that experiments compare
             counts["expansions"] += len(parents)
             rows = yield from propose([parent.node.observation for parent in parents], width)
             edges = [edge for parent, row in zip(parents, rows, strict=True) for edge in parent.untried(row)]
-            for child in (yield from children(domain, edges)):
-                if child.node is None:
-                    counts["lost"] += 1
-                elif child.verdict is None and len(child.node.steps) >= max_depth:
+            accepted, opened = sift((yield from children(domain, edges)), counts)
+            for node in opened:
+                if len(node.steps) < max_depth:
+                    archive.add(node)
+                else:
                     end = "depth"
-                elif child.verdict is None:
-                    archive.add(child.node)
-                    counts["cells"] = len(archive.expanded)
-                elif child.verdict.status is Status.ACCEPTED and found < solutions:
-                    found += 1
-                    yield Trajectory(problem, child.node.steps, child.verdict, {"end": "verdict", **counts})
-                elif child.verdict.status is Status.UNKNOWN:
-                    counts["unknown"] += 1
+            counts["cells"] = len(archive.expanded)
+            for node, verdict in accepted[: solutions - found]:
+                yield Trajectory(problem, node.steps, verdict, {"end": "verdict", **counts})
+            found += len(accepted)
             if found >= solutions:
                 return
         if archive.neglected(1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -64,6 +64,24 @@ def children(
         steps = (*node.steps, Step(node.observation, proposal))
         found.append(Child(Node(after, domain.observe(after), steps, node.logp + logp), domain.verify(after)))
     return found
+
+
+def sift(
+    children: Iterable[Child[State]], counts: dict[str, int]
+) -> tuple[list[tuple[Node[State], Verdict]], list[Node[State]]]:
+    """Return the accepted nodes with their verdicts, and the open ones; unknown verdicts and losses are counted."""
+    accepted: list[tuple[Node[State], Verdict]] = []
+    opened: list[Node[State]] = []
+    for child in children:
+        if child.node is None:
+            counts["lost"] += 1
+        elif child.verdict is None:
+            opened.append(child.node)
+        elif child.verdict.status is Status.ACCEPTED:
+            accepted.append((child.node, child.verdict))
+        elif child.verdict.status is Status.UNKNOWN:
+            counts["unknown"] += 1
+    return accepted, opened
 
 
 def distinct(row: Sequence[Proposal]) -> list[tuple[Proposal, float]]:
