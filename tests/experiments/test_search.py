@@ -13,11 +13,11 @@ import pytest
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.domains.proofs.kernel.domain import Kernel
 from surpass.errors import ConfigError
-from surpass.experiments.records import record_problems
 from surpass.experiments.search import PRESETS, Config, check, main
 from surpass.experiments.search_arms import ROWS, SEARCHES
 from surpass.experiments.search_table import Found
 from surpass.models.scripted import Uniform
+from surpass.recorded import record_problems
 from surpass.rollouts.runner import Budget, run
 from surpass.search.again import again
 from surpass.search.sampling import sample

@@ -24,7 +24,8 @@ from surpass.domains.economy.principals.in_context.teaching import TEACHERS
 from surpass.errors import ConfigError
 from surpass.experiments.incontext_arms import Arm, Case, Played, arms, cases, govern
 from surpass.experiments.incontext_table import show, summary
-from surpass.experiments.records import run_at, unchanged
+from surpass.experiments.records import unchanged
+from surpass.recorded import run_at
 from surpass.store import Run
 
 

@@ -25,7 +25,8 @@ from rich.table import Table
 from surpass.errors import ConfigError
 from surpass.evaluation.mixtures import Sharpen, exponentials, powers, vote
 from surpass.evaluation.statistics import bootstrap
-from surpass.experiments.records import run_at, unchanged
+from surpass.experiments.records import unchanged
+from surpass.recorded import run_at
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 from surpass.web.curves import Points, drawing

@@ -32,9 +32,9 @@ from surpass.domains.proofs.rocq.session import SessionOptions
 from surpass.errors import ConfigError, DataError, VerifierError
 from surpass.evaluation.statistics import bootstrap, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine
-from surpass.experiments.records import COSTS, recheck, record_problems
 from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.saved import prover_policy
+from surpass.recorded import COSTS, recheck, record_problems
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.search.best_first import best_first
 from surpass.store import Run

@@ -31,13 +31,14 @@ from surpass.core import Trajectory
 from surpass.errors import ConfigError
 from surpass.experiments import proof_flow_data
 from surpass.experiments.objectives_tasks import NAMES, Task, lemmas, opened, texts
-from surpass.experiments.records import record, run_at, weights
+from surpass.experiments.records import record, weights
 from surpass.models.hf import LanguageModel
 from surpass.models.presets import preset
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import Objective, log_return
 from surpass.objectives.gradient import grpo, reinforce
 from surpass.objectives.likelihood import confidence_limited, likelihood, reward_ranked
+from surpass.recorded import run_at
 from surpass.replay import Replay
 from surpass.rollouts.processes import process_pool
 from surpass.rollouts.runner import derive_seed, run

@@ -24,7 +24,8 @@ from surpass.evaluation.statistics import Interval, hierarchical, paired_bootstr
 from surpass.experiments.objectives_arms import ARMS, arms_of, seeds_of
 from surpass.experiments.objectives_tasks import KEYS
 from surpass.experiments.proof_flow_data import machine
-from surpass.experiments.records import Unit, correct, passes, recheck, solved, units
+from surpass.experiments.records import Unit, correct, passes, solved, units
+from surpass.recorded import recheck
 from surpass.store import Run
 
 if TYPE_CHECKING:

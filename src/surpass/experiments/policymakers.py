@@ -32,8 +32,8 @@ from surpass.experiments.policymakers_societies import SOCIETIES, Place
 from surpass.experiments.policymakers_table import show, summarise
 from surpass.experiments.policymakers_terms import Mandate, Row, govern
 from surpass.experiments.proof_flow_data import machine
-from surpass.experiments.records import run_at
 from surpass.models.chat import Chat
+from surpass.recorded import run_at
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run
 

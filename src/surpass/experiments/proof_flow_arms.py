@@ -28,7 +28,7 @@ from surpass.core import Policy, Problem, Trajectory
 from surpass.domains.proofs import reward
 from surpass.errors import ConfigError
 from surpass.experiments.proof_flow_data import Data, by_automation, by_hammer, has_hammer, opened, texts
-from surpass.experiments.records import record, run_at, weights
+from surpass.experiments.records import record, weights
 from surpass.models.fixed import Fixed
 from surpass.models.hf import LanguageModel
 from surpass.models.log_z import LogZ
@@ -38,6 +38,7 @@ from surpass.models.presets import PRESETS
 from surpass.objectives.balance import log_variance, trajectory_balance
 from surpass.objectives.batch import Heads, Objective, Reward, log_return
 from surpass.objectives.likelihood import likelihood
+from surpass.recorded import run_at
 from surpass.replay import Replay
 from surpass.rollouts.processes import process_pool
 from surpass.rollouts.runner import RunOptions, derive_seed, run

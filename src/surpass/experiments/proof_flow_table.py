@@ -19,7 +19,8 @@ from surpass.core import Status
 from surpass.evaluation.diversity import distinct_per_solved
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine, prover
-from surpass.experiments.records import Unit, passes, recheck, solved, units
+from surpass.experiments.records import Unit, passes, solved, units
+from surpass.recorded import recheck
 from surpass.store import Run
 
 if TYPE_CHECKING:

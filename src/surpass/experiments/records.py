@@ -1,41 +1,32 @@
 """What experiments with several arms share: attempts recorded once, checked once more, and counted by seed and problem.
 
-A record is a run folder named ARM-SEED: `record` fills it, whole or not at all, and `recheck` puts the verdict of a
-fresh checker on its successes. `solved`, `correct` and `passes` lay the records of an arm out for
-`evaluation.statistics`: one row for each seed, one column for each problem, the same ones for every arm. Not here: what
-an arm is, and what is searched or sampled; that is each experiment's own.
+A record is a run folder named ARM-SEED: `record` fills it, whole or not at all; `surpass.recorded` fills one problem
+by problem, and puts the verdict of a fresh checker on its successes. `solved`, `correct` and `passes` lay the records
+of an arm out for `evaluation.statistics`: one row for each seed, one column for each problem, the same ones for every
+arm. Not here: what an arm is, and what is searched or sampled; that is each experiment's own.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import resource
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
-from surpass.core import Problem, Status, Trajectory
+from surpass.core import Trajectory
 from surpass.errors import ConfigError, DataError
-from surpass.evaluation.diversity import actions_key
 from surpass.evaluation.passk import pass_at_k
+from surpass.recorded import run_at
 from surpass.store import Run
-from surpass.verdicts import remembered
-from surpass.verify import CHECKERS, Terms
 
 T = TypeVar("T")
-COSTS = ("proposals", "steps", "tokens", "verifier_seconds")  # of a bill that `record_problems` adds up
-Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +45,6 @@ def sampled(items: Sequence[T], n: int) -> list[T]:
         return list(items)
     chosen = set(random.Random(0).sample(range(len(items)), n))
     return [item for i, item in enumerate(items) if i in chosen]
-
-
-def run_at(path: Path, config: Mapping[str, object]) -> Run:
-    """Open the run folder at a path, made with `config` where there is none yet."""
-    return Run.open(path) if (path / "config.json").exists() else Run.create(path, config)
 
 
 def unchanged(run: Run, config: Mapping[str, object], *, free: Collection[str] = ()) -> None:
@@ -92,63 +78,6 @@ def record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: i
     run.write_summary({"problems": problems, "seconds": time.monotonic() - began, **totals})
 
 
-Attempts = Callable[[Sequence[Problem]], Iterable[Trajectory]]
-
-
-def record_problems(
-    path: Path, problems: Sequence[Problem], attempts: Attempts, *, console: Console | None = None
-) -> None:
-    """Record attempts at all problems, in order, and sum up what they took; finished problems are not tried again.
-
-    Unlike `record` it goes on where it was interrupted: a checkpoint knows how many problems are finished. Raises
-    ConfigError where the record is of other problems.
-    """
-    kept = run_at(path, {"problems": len(problems)})
-    finished = (path / "summary.json").exists()  # its verdicts may be a fresh checker's: the checkpoint is older
-    state: dict[str, Any] = {"finished": len(problems)} if finished else kept.resume() or {"finished": 0}
-    keys = list(dict.fromkeys(one.problem.key for one in kept.trajectories()))
-    if keys != [one.key for one in problems[: state["finished"]]]:
-        raise ConfigError(f"{path} holds the record of other problems than those asked for now; start a new run")
-    if finished:
-        return
-    clock = _Clock(state.get("seconds", 0.0), state.get("prover_seconds", 0.0))
-    bills: list[Mapping[str, float]] = []
-    rest = problems[state["finished"] :]
-    groups = groupby(attempts(rest), key=lambda one: one.problem.key)
-    shown = console or Console(stderr=True, quiet=True)
-    for _, group in track(groups, path.name, total=len(rest), console=shown, disable=console is None):
-        kept.append(list(group))
-        state = {"finished": state["finished"] + 1, **clock.read()}
-        kept.save(state)
-    for _, group in groupby(kept.trajectories(), key=lambda one: one.problem.key):
-        bills.append(list(group)[-1].info)  # costs add up within a problem: the last counts
-    totals = {name: sum(bill[name] for bill in bills) for name in COSTS}
-    kept.write_summary({"problems": len(problems), **clock.read(), **totals})
-
-
-class _Clock:
-    """Wall-clock seconds, and CPU seconds of the processes below this one: those of the provers."""
-
-    def __init__(self, seconds: float, prover_seconds: float) -> None:
-        self._wall, self._cpu = time.monotonic() - seconds, _children() - prover_seconds
-
-    def read(self) -> dict[str, float]:
-        return {"seconds": time.monotonic() - self._wall, "prover_seconds": _children() - self._cpu}
-
-
-def _children() -> float:
-    """Return the CPU seconds of all processes below this one, those that have ended included."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = ended.ru_utime + ended.ru_stime
-    for child in psutil.Process().children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
-
-
 def weights(path: Path) -> dict[str, torch.Tensor]:
     """Return the last weights of a training run. Raises DataError where it has none."""
     state = Run.open(path).load()
@@ -158,27 +87,6 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
         )
     found: dict[str, torch.Tensor] = state["policy"]
     return found
-
-
-def recheck(checker: str, folder: Path) -> dict[str, int]:
-    """Put the verdict of a fresh checker on every success of the searches and samples; return how many stand."""
-    records = {
-        run: list(run.trajectories()) for kind in ("search", "samples") for run in map(Run, _parts(folder / kind))
-    }
-    distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if t.solved}
-    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values()), Terms(remembered())), strict=True))
-    for run, trajectories in records.items():
-        run.rewrite(replace(t, verdict=verdicts[_proof(t)]) if t.solved else t for t in trajectories)
-    standing = sum(verdict.status is Status.ACCEPTED for verdict in verdicts.values())
-    return {"proofs": len(verdicts), "standing": standing}
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob("*/summary.json"))
-
-
-def _proof(trajectory: Trajectory) -> Proof:
-    return trajectory.problem.key, (actions_key(trajectory), tuple(trajectory.problem.data.get("preamble", ())))
 
 
 def units(folder: Path, arm: str) -> Iterator[Unit]:

@@ -23,11 +23,12 @@ from surpass.errors import ConfigError
 from surpass.experiments import proof_flow
 from surpass.experiments.proof_flow_arms import new_policy
 from surpass.experiments.proof_flow_data import Data, has_hammer, opened, prover
-from surpass.experiments.records import Attempts, record_problems, sampled, weights
+from surpass.experiments.records import sampled, weights
 from surpass.experiments.stored import stored_config
 from surpass.models.fixed import ROCQ_HAMMER, Fixed
 from surpass.models.mixture import Mixture
 from surpass.models.progress import fit
+from surpass.recorded import Attempts, record_problems
 from surpass.rollouts.processes import process_pool
 from surpass.rollouts.runner import Budget, RunOptions, derive_seed, run
 from surpass.search.again import again

@@ -32,11 +32,11 @@ from surpass.domains.proofs.kernel.domain import Kernel, State, pose
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import ConfigError
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
-from surpass.experiments.records import run_at
 from surpass.models.tabular import Tabular
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import Metrics, Objective, log_return
 from surpass.objectives.likelihood import likelihood
+from surpass.recorded import run_at
 from surpass.replay import Replay, by_reward
 from surpass.search.best_first import best_first
 from surpass.search.evaluate import by_rollouts
