@@ -31,10 +31,10 @@ from surpass.models.packing import (
     NOBODY,
     PROMPT,
     Tokens,
-    additive,
     causal_visible,
     chunks,
     encoder_states,
+    layer_masks,
     left_padded,
 )
 from surpass.models.prefix import BLOCK, PrefixCache, blocks, groups
@@ -213,6 +213,7 @@ class _Memory:
 
     layers: list[_RoomyLayer]
     owner: Tensor  # of each column [B, P]
+    positions: Tensor  # of each column [B, P]
     logits: Tensor  # after the last token [B, V]
 
     def states(self, last: int) -> Tensor:
@@ -259,22 +260,24 @@ def _read(
     ids, lengths = left_padded([prompt[begin:] for prompt, begin in zip(prompts, begins.tolist(), strict=True)], pad)
     place = torch.arange(ids.shape[1]) - (ids.shape[1] - lengths)[:, None]
     owner = torch.where(place < 0, NOBODY, PROMPT)
-    layers = [_RoomyLayer() for _ in range(network.config.num_hidden_layers)]
+    positions = (place + begins[:, None]).clamp(min=0)
+    layers = [_RoomyLayer() for _ in range(network.config.get_text_config().num_hidden_layers)]
     if prefixes is not None and begins.any():
         index, before = prefixes.columns(known)
         for number, layer in enumerate(layers):
             layer.begin(prefixes.load(number, index))
         owner = torch.cat([before, owner], 1)
-    owner = owner.to(device)
+        positions = torch.cat([torch.arange(before.shape[1]).expand(before.shape), positions], 1)
+    owner, positions = owner.to(device), positions.to(device)
     logits = network(
         input_ids=ids.to(device),
-        attention_mask=additive(causal_visible(owner)[:, -ids.shape[1] :], dtype),
-        position_ids=(place + begins[:, None]).clamp(min=0).to(device),
+        attention_mask=layer_masks(network, causal_visible(owner)[:, -ids.shape[1] :], positions, dtype),
+        position_ids=positions[:, -ids.shape[1] :],
         past_key_values=Cache(layers=[*layers]),
         use_cache=True,
         logits_to_keep=1,
     ).logits
-    return _Memory(layers, owner, logits[:, 0])
+    return _Memory(layers, owner, positions, logits[:, 0])
 
 
 def _decode_causal(
@@ -287,13 +290,14 @@ def _decode_causal(
 ) -> None:
     device, dtype = network.device, _score_dtype(network)
     prompts = [prompt for prompt, _ in rows]
-    prompt_lengths = torch.tensor([len(prompt) for prompt in prompts])
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     memory = _prompted(network, prompts, vocabulary.pad, prefixes)
     cache = Cache(layers=[*memory.layers])
     draws = [draw for _, row in rows for draw in row]
     branch_of = np.repeat(np.arange(len(rows)), [len(row) for _, row in rows])  # [D]: samples with equal tokens so far
     row_of, slot_of = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)  # of each branch, sorted by row
     seen = (memory.owner == PROMPT)[:, None]  # the columns of its row that a branch sees [B, Q, P]
+    positions = memory.positions
     flat, size = memory.logits, memory.logits.shape[-1]
     while alive := _advance(draws, flat[torch.from_numpy(branch_of).to(device)], sampling, vocabulary):
         draws = [draws[index] for index in alive]
@@ -303,9 +307,9 @@ def _decode_causal(
         row_of, origin_of = row_of[parents], slot_of[parents]
         kept, packed = np.unique(row_of, return_inverse=True)
         if len(kept) <= 0.75 * len(seen):
-            chosen = torch.from_numpy(kept)
-            cache.batch_select_indices(chosen.to(device))
-            seen, prompt_lengths, row_of = seen[chosen.to(device)], prompt_lengths[chosen], packed
+            chosen = torch.from_numpy(kept).to(device)
+            cache.batch_select_indices(chosen)
+            seen, positions, lengths, row_of = seen[chosen], positions[chosen], lengths[chosen], packed
         slot_of = np.arange(len(codes)) - np.searchsorted(row_of, row_of)  # its place among the branches of its row
         shape = (len(seen), int(slot_of.max()) + 1)
         ids, origin = np.full(shape, vocabulary.pad), np.zeros(shape, dtype=np.int64)
@@ -313,10 +317,12 @@ def _decode_causal(
         before = torch.from_numpy(origin).to(device)[:, :, None].expand(*shape, seen.shape[2])
         itself = torch.eye(shape[1], dtype=torch.bool, device=device).expand(len(seen), -1, -1)
         seen = torch.cat([seen.gather(1, before), itself], 2)
+        here = (lengths[:, None] + len(draws[0].tokens) - 1).expand(shape)
+        positions = torch.cat([positions, here], 1)
         logits = network(
             input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=additive(seen, dtype),
-            position_ids=(prompt_lengths[:, None] + len(draws[0].tokens) - 1).expand(shape).to(device),
+            attention_mask=layer_masks(network, seen, positions, dtype),
+            position_ids=here,
             past_key_values=cache,
             use_cache=True,
         ).logits

@@ -35,6 +35,7 @@ from surpass.models.decode import Sampling, Vocabulary, sample
 from surpass.models.packing import Pack, Tokens, chunks, likelihood, mean_states
 from surpass.models.prefix import PrefixCache
 from surpass.models.presets import preset
+from surpass.models.probe import probe
 from surpass.models.tokenizer import train_tokenizer
 
 __all__ = ["CPU", "LanguageModel", "Layout", "LoraSpec", "Placement"]
@@ -76,7 +77,9 @@ class LanguageModel:
         ModelError where files are missing, architecture and weights disagree, or adapters belong to another base.
         """
         weights, found = checkpoint.read(str(path), lora=lora, dtype=placement.dtype, base=base)
-        return cls(weights, layout or found, placement=placement)
+        model = cls(weights, layout or found, placement=placement)
+        probe(model.network, pad=model.vocabulary.pad, longest=model.layout.max_prompt + model.layout.max_new)
+        return model
 
     @classmethod
     def from_scratch(

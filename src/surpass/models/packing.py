@@ -6,7 +6,9 @@ itself only, and its positions continue the prompt's, so a prompt that many samp
     prompt prompt prompt | a0 a0 a0 | a1 a1 | a2 a2 a2 a2
 
 Used for causal models by teacher-forced scoring (`likelihood`) and by sampling (`decode.py`), where the actions grow
-one token at a time. A sequence-to-sequence model shares its encoder instead. No tokenizer and no text here.
+one token at a time. Layers that attend to a sliding window or within chunks do so by position, as in a row alone, each
+type of layer under its own mask. A sequence-to-sequence model shares its encoder instead. No tokenizer and no text
+here, and no proof that a network heeds the masks: `probe.py` tries it.
 
 Legend: B rows, P prompt columns, S action columns, V vocabulary.
 """
@@ -85,6 +87,29 @@ def causal_visible(owner: Tensor) -> Tensor:
     return (seen & earlier) | torch.eye(length, dtype=torch.bool, device=owner.device)
 
 
+def layer_masks(
+    network: PreTrainedModel, visible: Tensor, positions: Tensor, dtype: torch.dtype
+) -> Tensor | dict[str, Tensor]:
+    """Return what the layers of a causal network add to their attention scores: one mask, or one by type of layer.
+
+    visible [B, Q, K]; positions [B, K] of all columns, of which the last Q attend. The types are those by which
+    transformers itself makes masks (its `masking_utils`); under one that is not known here nothing is hidden.
+    """
+    config = vars(network.config.get_text_config())
+    window, chunk = config.get("sliding_window"), config.get("attention_chunk_size")
+    only = "sliding_attention" if window else "chunked_attention" if chunk else "full_attention"
+    query, key = positions[:, -visible.shape[1] :, None], positions[:, None, :]
+    masks = dict[str, Tensor]()
+    for kind in set(config.get("layer_types") or [only]):
+        near = visible
+        if kind == "sliding_attention":
+            near = visible & (query - key < window)
+        elif kind == "chunked_attention":
+            near = visible & (query // chunk == key // chunk)
+        masks[kind] = additive(near, dtype)
+    return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
 def likelihood(
     network: PreTrainedModel,
     packs: Sequence[Pack],
@@ -141,7 +166,7 @@ def _causal_logits(network: PreTrainedModel, packs: Sequence[Pack], pad: int, dt
     positions = torch.cat([place.clamp(min=0), lengths[:, None] + right_padded(offsets, 0)[0]], 1).to(device)
     logits = network(
         input_ids=ids,
-        attention_mask=additive(causal_visible(owner_of), dtype),
+        attention_mask=layer_masks(network, causal_visible(owner_of), positions, dtype),
         position_ids=positions,
         use_cache=False,
         logits_to_keep=ids.shape[1] - columns + 1,
