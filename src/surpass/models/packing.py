@@ -96,7 +96,7 @@ def layer_masks(
     transformers itself makes masks (its `masking_utils`); under one that is not known here nothing is hidden.
     """
     config = vars(network.config.get_text_config())
-    window, chunk = config.get("sliding_window"), config.get("attention_chunk_size")
+    window, chunk = (int(config.get(name) or 0) for name in ("sliding_window", "attention_chunk_size"))
     only = "sliding_attention" if window else "chunked_attention" if chunk else "full_attention"
     query, key = positions[:, -visible.shape[1] :, None], positions[:, None, :]
     masks = dict[str, Tensor]()

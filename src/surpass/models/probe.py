@@ -1,4 +1,4 @@
-"""Does a network compute, packed and cached and padded, what it computes of a row alone? Tried once, when one is loaded.
+"""Does a network compute, packed, cached and padded, what it computes of a row alone? Tried when one is loaded.
 
 `packing.py` and `decode.py` hand a network masks and positions and trust it to heed them. What does not (state-space
 layers, ALiBi and other positions counted by column, attention patterns unknown to `packing.layer_masks`) would give
