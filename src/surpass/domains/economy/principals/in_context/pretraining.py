@@ -1,6 +1,6 @@
 """Pre-training of the in-context policymaker, by the project's one loop: `surpass economy policymaker --out FILE`.
 
-Histories are written first, all from the seed; then likelihood over them. The run folder has the curves and a
+Likelihood over histories that are written as they are drawn, all from the seed. The run folder has the curves and a
 checkpoint: the same command goes on with an interrupted run, and ends with the weights it would have had.
 """
 
@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError
 
 from surpass.core import Problem, Trajectory
 from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
 from surpass.domains.economy.learning import unwritten
 from surpass.domains.economy.principals.in_context.model import Policymaker
-from surpass.domains.economy.principals.in_context.teaching import Demonstrations, example, lessons
+from surpass.domains.economy.principals.in_context.teaching import CUTS, Demonstrations, example, lessons
 from surpass.errors import ConfigError, DataError
 from surpass.objectives.batch import Metrics
 from surpass.objectives.likelihood import likelihood
@@ -36,12 +35,12 @@ class PolicymakerOptions:
 
     out: Path = Path("policymaker.safetensors")  # where the weights go
     run: Path = Path("runs/policymaker")  # curves and checkpoint; an interrupted run is resumed
-    histories: int = 2_500
-    steps: int = 400  # of the optimiser
+    histories: int = 40_000  # to draw from
+    steps: int = 2_000  # of the optimiser
     batch: int = 8  # histories in a step
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     tests: int = 16  # histories of each kind that likelihood is measured on
-    evaluate_every: int = 50  # steps
+    evaluate_every: int = 100  # steps
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,15 +60,13 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
             raise ConfigError(f"{options.run} is a run of other options; use its own, found in config.json, or --run")
     else:
         run = Run.create(options.run, settings)
-    seeds = [derive_seed(options.seed, "history", number) for number in range(options.histories)]
-    pasts = [example(seed) for seed in track(seeds, "histories", console=Console(stderr=True), transient=True)]
     model = Policymaker.untrained(derive_seed(options.seed, "weights"))
     parts: Parts[str] = Parts(  # supervised: no domain, so no states
         model,
         [Problem(str(number)) for number in range(options.histories)],
         partial(likelihood, normalise="token"),
         _nothing,
-        demonstrations=Demonstrations(pasts, options.seed),
+        demonstrations=Demonstrations(options.histories, options.seed),
         evaluate=partial(_evaluate, model, _tests(options)),
     )
     config = TrainConfig(
@@ -80,7 +77,7 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
         schedule="cosine",
         warmup=options.steps // 20,
         clip=1.0,
-        micro_batch=2 * options.batch,
+        micro_batch=2 * CUTS * options.batch,  # one pass: the graph is kept
         checkpoint_every=options.evaluate_every,
         evaluate_every=options.evaluate_every,
     )
@@ -110,9 +107,8 @@ def _tests(options: PolicymakerOptions) -> dict[str, list[Trajectory]]:
     for name, families in (("learned", LEARNED), ("held_out", HELD_OUT)):
         for number in range(options.tests):
             seed = derive_seed(options.seed, "test", name, number)
-            done, best = lessons(str(number), example(seed, families), seed)
-            found.setdefault(f"{name}_next", []).append(done)
-            found.setdefault(f"{name}_best", []).append(best)
+            for one in lessons(str(number), example(seed, families), seed):
+                found.setdefault(f"{name}_{'best' if one.info['aim'] else 'next'}", []).append(one)
     return found
 
 
