@@ -117,6 +117,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.economy.principals.ask:AskOptions",
         "surpass.domains.economy.principals.ask:main",
     ),
+    "economy curves": Command(
+        "economy curves --policies RATES --out DIR",
+        "draw how agents learn under policies, and what becomes of the commons",
+        "surpass.domains.economy.curves_command:CurvesOptions",
+        "surpass.domains.economy.curves_command:curves_command",
+    ),
     "economy policymaker": Command(
         "economy policymaker --out FILE",
         "train the in-context policymaker on weaker ones' histories",
@@ -132,8 +138,8 @@ LIBRARY: dict[str, Command] = {
     "economy pretrain": Command(
         "economy pretrain --out FILE",
         "train what learning agents see the commons with",
-        "surpass.domains.economy.learning:PretrainOptions",
-        "surpass.domains.economy.learning:pretrain_command",
+        "surpass.domains.economy.core_training:PretrainOptions",
+        "surpass.domains.economy.core_training:pretrain_command",
     ),
     "economy sweep": Command(
         "economy sweep --society NAME --out FILE",

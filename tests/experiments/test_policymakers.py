@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from surpass.domains.economy.learning import LearningCommons, load_core
 from surpass.domains.economy.principals.principal import Principal, PrincipalError, Rates, principal_of
 from surpass.domains.economy.rules import rules_of
 from surpass.domains.economy.society import Context, Society, SocietyError, Term, surface
-from surpass.errors import ConfigError, DataError
-from surpass.experiments.policymakers import PRESETS, main
+from surpass.errors import ConfigError
+from surpass.experiments.policymakers import FREE, PRESETS, main
 from surpass.experiments.policymakers_societies import ALWAYS, Place, harvest
 from surpass.experiments.policymakers_table import show, steps_to, summarise
 from surpass.experiments.policymakers_terms import Mandate, Row, govern, term_of
@@ -231,8 +231,22 @@ def test_what_a_society_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "what is refused leaves no folder behind"
 
 
-def test_an_oracle_of_another_search_is_not_used(finished: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_under_other_settings(finished: Path, tmp_path: Path) -> None:
+    """Whatever field is changed, the refusal names it and leaves everything as it was."""
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
-    with pytest.raises(DataError, match="another oracle"):
-        main(replace(TINY, oracle_judged=3), resume=copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    others = {"societies": ("room",), "language": (), "seeds": (0, 2), "replay": tmp_path, "core": tmp_path / "core"}
+    others |= {"room_principals": ("random",), "commons_principals": ("random",)}
+    others |= {"price_in": 1.0, "price_out": 1.0, "threads": 1}
+    for field, value in asdict(TINY).items():
+        other = others[field] if field in others else value + 1
+        if field in FREE:
+            continue
+        with pytest.raises(ConfigError, match=f"parts of other settings: {field} differ"):
+            main(replace(TINY, **{field: other}), resume=copy)
+    words = ["run", "policymakers", "--resume", str(copy)]
+    assert cli.main([*words, "--room-terms", "5", "--seeds", "0", "1", "2"]) == 2
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    main(replace(TINY, **{field: others[field] for field in FREE}), resume=copy)  # type: ignore[arg-type]
+    assert timeless(Run.open(copy).summary()["societies"]) == timeless(Run.open(finished).summary()["societies"])

@@ -32,6 +32,7 @@ from surpass.experiments.policymakers_societies import SOCIETIES, Place
 from surpass.experiments.policymakers_table import show, summarise
 from surpass.experiments.policymakers_terms import Mandate, Row, govern
 from surpass.experiments.proof_flow_data import machine
+from surpass.experiments.records import unchanged
 from surpass.models.chat import Chat
 from surpass.recorded import run_at
 from surpass.rollouts.seeds import derive_seed
@@ -39,6 +40,7 @@ from surpass.store import Run
 
 BANDITS = ("epsilon_greedy", "ucb", "thompson")
 OPTIMISERS = ("bayesian", "tpe", "cma_es")
+FREE = ("threads", "price_in", "price_out")  # fields that no term depends on: a run may go on under others
 EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "metagrad", "in_context")
 
 
@@ -48,7 +50,7 @@ class Config:
 
     societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup
     room_principals: tuple[str, ...] = EVERY  # in both rooms, besides fixed and oracle; metagrad where agents learn
-    commons_principals: tuple[str, ...] = ("random", "bayesian", "cma_es")  # in harvest and cleanup, likewise
+    commons_principals: tuple[str, ...] = ("random", "bayesian", "metagrad", "in_context")  # in a commons, likewise
     language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
     replay: Path | None = None  # a run, or its exchanges.jsonl, to take a language model's answers from
     price_in: float | None = None  # of a million prompt tokens; None: costs are not told
@@ -121,7 +123,7 @@ PRESETS: Mapping[str, Config] = {
 def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
     """Run the experiment, print a table for each society and return its folder; `resume` goes on where it was left.
 
-    Raises ConfigError for numbers that do not fit, DataError for weights or records that cannot be read.
+    Raises ConfigError for numbers that do not fit or are not those of the run, DataError for weights or records that cannot be read.
     """
     console = Console(stderr=True)
     places = {name: SOCIETIES[name](config) for name in config.societies}  # before anything is written: they may refuse
@@ -132,6 +134,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         run = Run.create(out or Path("runs") / f"policymakers-{time.strftime('%Y%m%d-%H%M%S')}", settings)
     else:
         run = Run.open(resume)
+        unchanged(run, asdict(config), free=FREE)
     console.print(f"run folder: {run.path}")
     if config.language and not available(run.path, config.replay):
         console.print("no rows of language models: no chat model is configured (docs/howto-chat.md)")

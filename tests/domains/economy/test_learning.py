@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from surpass import cli
 from surpass.domains.economy.agents import PPO, Core, Episode, Heads, advantages, learn, play
-from surpass.domains.economy.learning import LearningCommons, PretrainOptions, load_core, pretrain
+from surpass.domains.economy.learning import LearningCommons, load_core
 from surpass.domains.economy.rules import AHEAD, ASIDE, MOST_AGENTS, WHO, rules_of
 from surpass.domains.economy.simulator import Commons
 from surpass.domains.economy.society import JudgedBy, SocietyError, surface, terms
-from surpass.errors import ConfigError, ModelError
+from surpass.errors import ConfigError
 
 RULES = replace(rules_of("harvest"), length=20)
 
@@ -149,32 +147,6 @@ def test_what_cannot_be_learned_is_refused_by_name() -> None:
     for field in ("lr", "clip", "epochs", "minibatch", "gamma"):
         with pytest.raises(ConfigError, match=field):
             PPO(**{field: -1})
-
-
-def test_a_core_is_trained_written_and_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "core.safetensors"
-    words = ["economy", "pretrain", "--out", str(out), "--updates", "2", "--games", "1", "--length", "10"]
-    assert cli.main(words) == 0
-    assert "update 1: welfare" in capsys.readouterr().out
-    again = pretrain(PretrainOptions(updates=2, games=1, length=10))
-    assert torch.equal(load_core(out).first.weight, again.first.weight)
-    capsys.readouterr()
-    kept, elsewhere = out.read_bytes(), str(tmp_path / "other")
-    for more, told in (
-        ([], "exists already"),
-        (["--out", str(tmp_path / "missing" / "core")], "is no folder"),
-        (["--out", elsewhere, "--society", "fishery"], "harvest"),
-    ):
-        assert cli.main([*words, *more]) == 2
-        said = capsys.readouterr()
-        assert told in said.err
-        assert not said.out, "nothing was trained"
-    assert out.read_bytes() == kept
-    with pytest.raises(ConfigError, match="lr: expected a number above 0, found nan"):
-        PretrainOptions(lr=float("nan"))
-    (tmp_path / "none").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="economy pretrain"):
-        load_core(tmp_path / "none")
 
 
 @pytest.mark.slow  # three minutes of one core

@@ -5,17 +5,14 @@ core, learn for `episodes` episodes from what is left to them after taxes or inc
 Welfare is the mean over agents of what they earn in that one, before taxes. Terms of many seeds and policies are played
 in one batch (`steps`), each with heads of its own.
 
-The core is trained once, in short episodes, by `surpass economy pretrain`: that of Harvest without any policy, that of
-Clean Up under a random one in each game, because without one nobody cleans, and a core that never saw a clean river
-would have nothing to say of it. Different from the paper: views are codes, not pixels, and the core two dense layers,
-not a convolution.
-Not here: Escape Room (`room_learning.py`).
+Different from the paper: views are codes, not pixels, and the core two dense layers, not a convolution.
+Not here: how a core is trained (`core_training.py`), Escape Room (`room_learning.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
@@ -23,17 +20,16 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from surpass.domains.economy.accounting import Incentive, Tax, account, gini
 from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play, settle
 from surpass.domains.economy.inside import CommonsInside
-from surpass.domains.economy.rules import Rules, rules_of
+from surpass.domains.economy.rules import Rules
 from surpass.domains.economy.simulator import Commons
 from surpass.domains.economy.society import Context, Metrics, Rate, checked, metrics_of
-from surpass.errors import ConfigError, DataError, ModelError
+from surpass.errors import ConfigError, ModelError
 from surpass.rollouts.seeds import derive_seed
 
 NAMES = {"harvest": ("low income", "middle income", "high income"), "cleanup": ("eating", "cleaning", "neither")}
@@ -115,7 +111,7 @@ class LearningCommons:
             welfare.append(account(result).welfare.mean(1))
             apples.append(played.apples.mean(2))
             if episode < self.episodes:
-                learn(played, _left(result), None, heads, optimiser, self.ppo, seeds=own)
+                learn(played, left(result), None, heads, optimiser, self.ppo, seeds=own)
         metrics = tuple(_metrics(result, played, index) for index in range(len(seeds)))
         actions = played.actions.numpy().astype(np.int16).reshape(played.ate.shape)
         return Terms(np.stack(welfare), np.stack(apples), metrics, perf_counter() - began, actions, games)
@@ -126,10 +122,9 @@ def highest(rules: Rules) -> float:
     return 1.0 if rules.regrowth else 3.0
 
 
-def _left(result: Tax | Incentive) -> Tensor:
+def left(result: Tax | Incentive) -> Tensor:
     """Return rewards after taxes or incentives [T, S, B]."""
-    left = torch.from_numpy(result.reward.astype(np.float32))
-    return left.flatten(2)
+    return torch.from_numpy(result.reward.astype(np.float32)).flatten(2)
 
 
 def _metrics(result: Tax | Incentive, played: Episode, index: int) -> Metrics:
@@ -142,69 +137,6 @@ def _metrics(result: Tax | Incentive, played: Episode, index: int) -> Metrics:
         told |= {"eaten": played.ate[:, index].sum(0).mean(), "cleaned": (played.cleaned[:, index] > 0).sum(0).mean()}
     shares = gini(summed.earned[index].mean(0))
     return metrics_of(told | ({"gini": shares.item()} if np.isfinite(shares) else {}), "commons")
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """How a core is trained: the whole network, in short episodes, without a policy or under many.
-
-    It is written at the end: what was interrupted begins again.
-    """
-
-    society: str = "harvest"  # or cleanup
-    out: Path = Path("core.safetensors")  # where the weights go
-    updates: int = 60  # each after one episode of all games
-    games: int = 16
-    length: int = 250  # steps of an episode
-    policies: bool = False  # draw rates at random for each game and update; otherwise all are 0
-    lr: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("updates", "games", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
-        PPO(lr=self.lr)  # says what is wrong with it
-
-
-def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], None] = lambda *_: None) -> Core:
-    """Train a core and its heads together and return the core; `tell(update, welfare, apples at the end)`."""
-    rules = replace(rules_of(options.society), length=options.length)
-    torch.manual_seed(derive_seed(options.seed, "core"))
-    core, heads = Core(), Heads(rules.actions, [derive_seed(options.seed, "heads")])
-    ppo = PPO(lr=options.lr, epochs=2, minibatch=1024)
-    optimiser = torch.optim.Adam([*core.parameters(), *heads.parameters()], lr=ppo.lr, eps=1e-5)
-    commons, rates = Commons(rules, [0] * options.games), np.zeros((1, options.games, 3))
-    for update in range(options.updates):
-        seed = derive_seed(options.seed, "episode", update)
-        if options.policies:
-            rates = np.random.default_rng(seed).random(rates.shape) * highest(rules)
-        commons.reset([derive_seed(seed, game) for game in range(options.games)])
-        played = play(commons, core, heads, torch.tensor(rates, dtype=torch.float32), seeds=[seed], keep=True)
-        result = settle(rules, played, rates)
-        tell(update, float(account(result).welfare.mean()), float(played.apples[-1].mean()))
-        learn(played, _left(result), core, heads, optimiser, ppo, seeds=[seed])
-    return core
-
-
-def pretrain_command(options: PretrainOptions) -> int:
-    """Train a core and write it, telling how agents fare. Raises DataError where there is a file, or none can be."""
-    rules_of(options.society)
-    unwritten(options.out)
-    core = pretrain(options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told)))
-    try:
-        save_file(core.state_dict(), options.out)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot write the weights {options.out}: {error}") from error
-    return 0
-
-
-def unwritten(out: Path) -> None:
-    """Raise DataError where a file cannot be made: before hours of training, and never over another one."""
-    if out.exists():
-        raise DataError(f"{out} exists already; choose another file with --out, or delete it first")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"{out.parent} is no folder; make it first, or choose another file with --out")
 
 
 def load_core(path: Path | None = None, *, society: str = "harvest") -> Core:

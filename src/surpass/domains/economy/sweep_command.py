@@ -52,7 +52,7 @@ def sweep(options: SweepOptions) -> tuple[Point, ...]:
     Raises ConfigError for policies that cannot be, and DataError for a file of another sweep.
     """
     society = society_of(options.society)
-    wanted = _policies(options, society.rates)
+    wanted = policies(options.policies, society.rates) if options.policies else lattice(society.rates, options.values)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "top")}
     done = _started(options.out, asked, wanted)
@@ -90,15 +90,18 @@ def sweep_command(options: SweepOptions) -> int:
     return 0
 
 
-def _policies(options: SweepOptions, rates: Sequence[Rate]) -> list[Rates]:
-    if not options.policies:
-        return lattice(rates, options.values)
+def policies(text: str, rates: Sequence[Rate]) -> list[Rates]:
+    """Return the policies that a text names, apart by semicolons. Raises ConfigError that says what is wrong with one.
+
+    >>> policies("0.5; 1", [Rate("tax")])
+    [(0.5,), (1.0,)]
+    """
     found = list[Rates]()
-    for text in options.policies.split(";"):
-        one = read(text, rates)
-        if isinstance(one, str):
-            raise ConfigError(f"policies: {one}")
-        found.append(one)
+    for one in text.split(";"):
+        chosen = read(one, rates)
+        if isinstance(chosen, str):
+            raise ConfigError(f"policies: {chosen}")
+        found.append(chosen)
     return found
 
 

@@ -50,7 +50,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     monkeypatch.setattr(pretraining, "_evaluate", evaluate)
     resumed = pretrain(chosen).state_dict()
     assert all(torch.equal(value, resumed[name]) for name, value in whole[1].state_dict().items())
-    with pytest.raises(ConfigError, match="a run of other options"):
+    with pytest.raises(ConfigError, match="a run of other options: seed differ"):
         pretrain(replace(chosen, seed=1))
 
 

@@ -18,14 +18,13 @@ from safetensors import SafetensorError
 
 from surpass.core import Problem, Trajectory
 from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
-from surpass.domains.economy.learning import unwritten
+from surpass.domains.economy.core_training import begun, unwritten
 from surpass.domains.economy.principals.in_context.model import Policymaker
 from surpass.domains.economy.principals.in_context.teaching import CUTS, Demonstrations, example, lessons
 from surpass.errors import ConfigError, DataError
 from surpass.objectives.batch import Metrics
 from surpass.objectives.likelihood import likelihood
 from surpass.rollouts.seeds import derive_seed
-from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 
 
@@ -53,13 +52,7 @@ class PolicymakerOptions:
 
 def pretrain(options: PolicymakerOptions) -> Policymaker:
     """Train a policymaker, or go on doing so, and return it. Raises ConfigError for a run of other options."""
-    settings = {name: value for name, value in asdict(options).items() if name not in ("out", "run")}
-    if (options.run / "config.json").exists():
-        run = Run.open(options.run)
-        if run.config() != settings:
-            raise ConfigError(f"{options.run} is a run of other options; use its own, found in config.json, or --run")
-    else:
-        run = Run.create(options.run, settings)
+    run = begun(options.run, {name: value for name, value in asdict(options).items() if name not in ("out", "run")})
     model = Policymaker.untrained(derive_seed(options.seed, "weights"))
     parts: Parts[str] = Parts(  # supervised: no domain, so no states
         model,
