@@ -92,7 +92,6 @@ def test_transcendence_is_told_from_its_absence_and_from_not_knowing() -> None:
 def test_wrong_settings_are_told(tmp_path: Path) -> None:
     for wrong, error, message in (
         (replace(TINY, teachers=("climbs",)), ConfigError, "did you mean 'climb'"),
-        (replace(TINY, held_out=("waves", "hills")), ConfigError, "families: expected some of"),
         (replace(TINY, weights=tmp_path / "none"), ModelError, "surpass economy policymaker"),
     ):
         with pytest.raises(error, match=message):
@@ -102,3 +101,8 @@ def test_wrong_settings_are_told(tmp_path: Path) -> None:
         replace(TINY, temperatures=(0.0, float("nan")))
     with pytest.raises(ConfigError, match="terms: expected 1 or more"):
         replace(TINY, terms=0)
+    for field in ("held_out", "learned", "teachers", "temperatures"):
+        with pytest.raises(ConfigError, match=f"{field}: expected .* found none"):
+            replace(TINY, **{field: ()})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="held_out: expected some of bowl.* found waves, hills"):
+        replace(TINY, held_out=("waves", "hills"))

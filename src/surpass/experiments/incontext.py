@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
+from surpass.domains.economy.landscapes import FAMILIES, HELD_OUT, LEARNED
 from surpass.domains.economy.principals.in_context.teaching import TEACHERS
 from surpass.errors import ConfigError
 from surpass.experiments.incontext_arms import Arm, Case, Played, arms, cases, govern
@@ -51,8 +51,12 @@ class Config:
                 raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
         if not all(0 <= one < math.inf for one in self.temperatures):
             raise ConfigError(f"temperatures: expected 0 or more, found {self.temperatures}")
-        if not self.temperatures or not self.teachers:
-            raise ConfigError(f"expected a temperature and a teacher, found {self.temperatures} and {self.teachers}")
+        for name in ("temperatures", "teachers"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name}: expected at least one, found none")
+        for name in ("learned", "held_out"):
+            if not (own := getattr(self, name)) or not set(own) <= set(FAMILIES):
+                raise ConfigError(f"{name}: expected some of {', '.join(FAMILIES)}, found {', '.join(own) or 'none'}")
 
 
 PRESETS: Mapping[str, Config] = {

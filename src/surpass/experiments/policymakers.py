@@ -10,6 +10,7 @@ begin knowing the ranges of the rates. The question, the commands, the numbers a
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -40,6 +41,9 @@ from surpass.store import Run
 
 BANDITS = ("epsilon_greedy", "ucb", "thompson")
 OPTIMISERS = ("bayesian", "tpe", "cma_es")
+LEAST = {"room_terms": 1, "commons_terms": 1, "last": 1, "room_episodes": 1, "commons_episodes": 1, "commons_length": 1}
+LEAST |= {"room_values": 2, "commons_values": 2, "oracle_refinements": 0, "oracle_terms": 1, "oracle_judged": 1}
+LEAST |= {"film_every": 0}
 FREE = ("threads", "price_in", "price_out")  # fields that no term depends on: a run may go on under others
 EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "metagrad", "in_context")
 
@@ -81,11 +85,14 @@ class Config:
                 raise ConfigError(f"{name}: expected some of {', '.join(known)}, found {wrong[0]!r}")
         if not self.seeds or not self.societies or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds, societies: expected different ones, found {self.seeds} and {self.societies}")
-        for name in ("room_terms", "commons_terms", "last"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
-        if self.film_every < 0:
-            raise ConfigError(f"film_every: expected 0 or more steps, found {self.film_every}")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        for name in ("price_in", "price_out"):
+            if (price := getattr(self, name)) is not None and not 0 <= price < math.inf:
+                raise ConfigError(f"{name}: expected a price of 0 or more, found {price}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads: expected 1 or more, found {self.threads}")
 
 
 PRESETS: Mapping[str, Config] = {

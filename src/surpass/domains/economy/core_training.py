@@ -21,7 +21,7 @@ from torch import nn
 
 from surpass.domains.economy.accounting import account
 from surpass.domains.economy.agents import PPO, Core, Heads, learn, play, settle
-from surpass.domains.economy.learning import highest, left
+from surpass.domains.economy.learning import NAMES, highest, left
 from surpass.domains.economy.rules import rules_of
 from surpass.domains.economy.simulator import Commons
 from surpass.errors import ConfigError, DataError
@@ -53,8 +53,10 @@ class PretrainOptions:
 def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], None] = lambda *_: None) -> Core:
     """Train a core and its heads together, or go on doing so, and return the core.
 
-    `tell(update, welfare, apples at the end)`. Raises ConfigError for a run of other options.
+    `tell(update, welfare, apples at the end)`. Raises ConfigError for a run of other options, or no such society.
     """
+    if options.society not in NAMES:
+        raise ConfigError(f"society: expected one of {', '.join(NAMES)}, found {options.society!r}")
     rules = replace(rules_of(options.society), length=options.length)
     run = begun(options.run, {key: value for key, value in asdict(options).items() if key not in ("out", "run")})
     torch.manual_seed(derive_seed(options.seed, "core"))
@@ -83,7 +85,6 @@ def pretrain(options: PretrainOptions, *, tell: Callable[[int, float, float], No
 
 def pretrain_command(options: PretrainOptions) -> int:
     """Train a core and write it, telling how agents fare. Raises DataError where there is a file, or none can be."""
-    rules_of(options.society)
     unwritten(options.out)
     try:
         core = pretrain(options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told)))
