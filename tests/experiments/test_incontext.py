@@ -104,5 +104,5 @@ def test_wrong_settings_are_told(tmp_path: Path) -> None:
     for field in ("held_out", "learned", "teachers", "temperatures"):
         with pytest.raises(ConfigError, match=f"{field}: expected .* found none"):
             replace(TINY, **{field: ()})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="held_out: expected some of bowl.* found waves, hills"):
+    with pytest.raises(ConfigError, match=r"held_out: expected some of bowl.* found waves, hills"):
         replace(TINY, held_out=("waves", "hills"))

@@ -18,7 +18,12 @@ from surpass.models.scripted_server import ChatServer
 from surpass.store import Run
 
 TINY = replace(
-    PRESETS["tiny"], societies=("settled_room",), room_principals=("random",), room_terms=3, price_in=1.0, price_out=2.0
+    PRESETS["tiny"],
+    societies=("settled_room",),
+    room_principals=("random",),
+    settled_terms=3,
+    price_in=1.0,
+    price_out=2.0,
 )
 
 
@@ -65,7 +70,7 @@ def test_rows_are_asked_for_recorded_and_replayed(tmp_path: Path, monkeypatch: p
     main(config, resume=first.path)
     assert first.summary()["societies"]["settled_room"]["arms"] == arms, "what was recorded is not asked again"
     with pytest.raises(DataError, match="no such exchange"):
-        main(replace(config, replay=first.path, room_terms=4), out=tmp_path / "longer")
+        main(replace(config, replay=first.path, settled_terms=4), out=tmp_path / "longer")
 
 
 def test_every_ablation_of_the_table_is_one_of_the_principal() -> None:

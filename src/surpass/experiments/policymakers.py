@@ -41,9 +41,11 @@ from surpass.store import Run
 
 BANDITS = ("epsilon_greedy", "ucb", "thompson")
 OPTIMISERS = ("bayesian", "tpe", "cma_es")
-LEAST = {"room_terms": 1, "commons_terms": 1, "last": 1, "room_episodes": 1, "commons_episodes": 1, "commons_length": 1}
-LEAST |= {"room_values": 2, "commons_values": 2, "oracle_refinements": 0, "oracle_terms": 1, "oracle_judged": 1}
-LEAST |= {"film_every": 0}
+LEAST = {  # what numbers may be, by field
+    **dict.fromkeys(("settled_terms", "room_terms", "commons_terms", "last", "oracle_terms", "oracle_judged"), 1),
+    **dict.fromkeys(("room_episodes", "commons_episodes", "commons_length"), 1),
+    **{"room_values": 2, "commons_values": 2, "oracle_refinements": 0, "film_every": 0},
+}
 FREE = ("threads", "price_in", "price_out")  # fields that no term depends on: a run may go on under others
 EVERY = ("random", *BANDITS, *OPTIMISERS, "ai_economist", "metagrad", "in_context")
 
@@ -60,7 +62,8 @@ class Config:
     price_in: float | None = None  # of a million prompt tokens; None: costs are not told
     price_out: float | None = None  # of a million completion tokens
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions
-    room_terms: int = 40  # of each principal and seed
+    settled_terms: int = 40  # of each principal and seed, in settled_room
+    room_terms: int = 24  # in room
     commons_terms: int = 12
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
@@ -100,6 +103,7 @@ PRESETS: Mapping[str, Config] = {
         room_principals=("random", "ucb", "tpe"),
         commons_principals=("random", "cma_es"),
         seeds=(0, 1),
+        settled_terms=4,
         room_terms=4,
         commons_terms=3,
         last=2,
@@ -116,6 +120,7 @@ PRESETS: Mapping[str, Config] = {
         societies=("settled_room", "room", "harvest"),
         commons_principals=EVERY,
         seeds=tuple(range(10)),
+        settled_terms=1000,
         room_terms=1000,
         commons_terms=300,
         last=20,
@@ -130,7 +135,8 @@ PRESETS: Mapping[str, Config] = {
 def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
     """Run the experiment, print a table for each society and return its folder; `resume` goes on where it was left.
 
-    Raises ConfigError for numbers that do not fit or are not those of the run, DataError for weights or records that cannot be read.
+    Raises ConfigError for numbers that do not fit or are not those of the run, DataError for records that cannot be
+    read, ModelError for weights that are none.
     """
     console = Console(stderr=True)
     places = {name: SOCIETIES[name](config) for name in config.societies}  # before anything is written: they may refuse

@@ -49,7 +49,7 @@ def settled_room(config: Config) -> Place:
     search = replace(_search(config, config.room_values), terms=1)
     able = tuple(name for name in config.room_principals if name != "metagrad")  # nobody learns here
     rules, principals = society.rules, _all(able)
-    return Place("settled_room", society, principals, config.room_terms, rules.length, search, rules.agents, ROOM)
+    return Place("settled_room", society, principals, config.settled_terms, rules.length, search, rules.agents, ROOM)
 
 
 def room(config: Config) -> Place:

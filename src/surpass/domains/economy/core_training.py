@@ -87,7 +87,9 @@ def pretrain_command(options: PretrainOptions) -> int:
     """Train a core and write it, telling how agents fare. Raises DataError where there is a file, or none can be."""
     unwritten(options.out)
     try:
-        core = pretrain(options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told)))
+        core = pretrain(
+            options, tell=lambda *told: print("update {}: welfare {:.1f}, apples left {:.1f}".format(*told))
+        )
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
         return 130

@@ -58,7 +58,9 @@ def test_what_was_done_and_what_they_came_to_in_the_end() -> None:
             asked = pair[True].steps[0].observation.text.split("\n")[-1]
             assert asked.startswith(f"{place + 1}. [context 1] ")
             assert asked.endswith("[aim 1] ")
-            assert pair[False].steps[0].observation.text == pair[True].steps[0].observation.text.removesuffix("[aim 1] ")
+            assert pair[False].steps[0].observation.text == pair[True].steps[0].observation.text.removesuffix(
+                "[aim 1] "
+            )
     assert flips == {False, True}
     found = cuts(lessons("7", Example(PAST, 1, np.array([0.3]), 5.0), 0))
     assert {place: True in pair for place, pair in found.items()} == {0: True, 2: True, 4: False, 5: False}, (

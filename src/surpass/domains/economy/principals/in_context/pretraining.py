@@ -17,8 +17,8 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from surpass.core import Problem, Trajectory
-from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
 from surpass.domains.economy.core_training import begun, unwritten
+from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
 from surpass.domains.economy.principals.in_context.model import Policymaker
 from surpass.domains.economy.principals.in_context.teaching import CUTS, Demonstrations, example, lessons
 from surpass.errors import ConfigError, DataError

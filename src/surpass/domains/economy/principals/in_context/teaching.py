@@ -9,8 +9,8 @@ would be told it (its worst and best welfare so far are 20 and 80), and gives tw
     best   the best rates that teachers came to in this context in the end, where they are better than all before
 
 For the second, all teachers go on together, each term one of them, for `LATER` terms in the context that is asked
-about. So it is hindsight about what teachers found with more time, not about what there was to find: nothing is known of
-an optimum. Which rate is called the first, and which end of a rate is called 0, is drawn for each cut: surfaces know
+about. So it is hindsight about what teachers found with more time, not about what there was to find: nothing is known
+of an optimum. Which rate is called the first, and which end of a rate is called 0, is drawn for each cut: surfaces know
 neither. Not here: the loop (`pretraining.py`).
 """
 
@@ -116,7 +116,7 @@ def lessons(key: str, told_of: Example, seed: int) -> list[Trajectory]:
 
 
 class Demonstrations(Mapping[str, Sequence[Trajectory]]):
-    """What so many histories teach, by number, made when asked for: all at once would fill the memory, and take long."""
+    """What so many histories teach, by number, made when asked for: all at once would take long and fill the memory."""
 
     def __init__(self, histories: int, seed: int) -> None:
         self._histories, self._seed = histories, seed
