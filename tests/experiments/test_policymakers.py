@@ -247,7 +247,7 @@ def test_a_run_does_not_go_on_under_other_settings(finished: Path, tmp_path: Pat
         if field in FREE:
             continue
         with pytest.raises(ConfigError, match=f"parts of other settings: {field} differ"):
-            main(replace(TINY, **{field: other}), resume=copy)
+            main(replace(TINY, **{field: other}), resume=copy)  # type: ignore[arg-type]
     words = ["run", "policymakers", "--resume", str(copy)]
     assert cli.main([*words, "--room-terms", "5", "--seeds", "0", "1", "2"]) == 2
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before

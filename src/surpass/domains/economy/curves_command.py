@@ -64,7 +64,7 @@ def curves(options: CurvesOptions) -> Run:
         _name(one): _played(run.path / "policies" / str(number), society, one, options)
         for number, one in enumerate(track(wanted, "policies", console=Console(stderr=True), transient=True))
     }
-    figures = [
+    figures: list[dict[str, Any]] = [
         {"title": title, "x_label": label, "lines": {name: told[key] for name, told in played.items()}}
         for key, (title, label) in FIGURES.items()
     ]

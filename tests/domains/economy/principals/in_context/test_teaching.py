@@ -102,7 +102,7 @@ def test_rates_are_renamed_together() -> None:
         pair = cuts(lessons("0", Example(past, 0, best, 9.0), seed))[3]
         lines = pair[True].steps[0].observation.text.split("\n")[1:-1]
         told = np.array([parse_line(line, UNIT[3]).rates for line in lines])
-        columns = np.concatenate([told, [read(pair[True].actions[0], UNIT[3])]]).T  # type: ignore[list-item]
+        columns = np.concatenate([told, [read(pair[True].actions[0], UNIT[3])]]).T
         expected = np.concatenate([past.shares[:3], best[None]]).T
         order = []
         for column in columns:

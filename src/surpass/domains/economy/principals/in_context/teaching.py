@@ -103,15 +103,14 @@ def lessons(key: str, told_of: Example, seed: int) -> list[Trajectory]:
     found = list[Trajectory]()
     for place in chosen.tolist():
         order, flipped = chance.permutation(len(told_of.best)), chance.random(len(told_of.best)) < 0.5
-
-        def renamed(shares: Reals, order: Reals = order, flipped: Reals = flipped) -> Reals:
-            return np.asarray(np.where(flipped, 1 - shares, shares)[..., order]).round(2)
-
-        seen = Past(renamed(past.shares[:place]), past.welfare[:place], past.kinds[:place])
-        answers = {False: renamed(past.shares[place])}
-        if told_of.top > past.welfare[:place][past.kinds[:place] == told_of.kind].max(initial=-np.inf):
-            answers[True] = renamed(told_of.best)
-        found += [_trajectory(f"{key}/{place}", seen, told_of.kind, aim, shares) for aim, shares in answers.items()]
+        shares, best = (
+            np.where(flipped, 1 - one, one)[..., order].round(2) for one in (past.shares[: place + 1], told_of.best)
+        )
+        seen = Past(shares[:place], past.welfare[:place], past.kinds[:place])
+        answers = {False: shares[place]}
+        if told_of.top > seen.welfare[seen.kinds == told_of.kind].max(initial=-np.inf):
+            answers[True] = best
+        found += [_trajectory(f"{key}/{place}", seen, told_of.kind, aim, answer) for aim, answer in answers.items()]
     return found
 
 
@@ -133,12 +132,12 @@ class Demonstrations(Mapping[str, Sequence[Trajectory]]):
         return self._histories
 
 
-def _trajectory(key: str, seen: Past, kind: int, aim: bool, shares: Reals) -> Trajectory:
+def _trajectory(key: str, seen: Past, kind: int, aim: bool, answer: Reals) -> Trajectory:
     """Return one answer to a history, as its principal is told of it."""
     short = seen.shortened(TERMS - 1)
-    before = told(short.lines(), len(shares))[-1]
+    before = told(short.lines(), len(answer))[-1]
     text = asked(short, before, len(short.welfare), kind, aim=aim)
-    answer = rates_text(shares.tolist(), UNIT[len(shares)])
-    proposal = Proposal(answer, tokens=answer_tokens(answer, start(prompt_tokens(text))))
+    rates = rates_text(answer.tolist(), UNIT[len(answer)])
+    proposal = Proposal(rates, tokens=answer_tokens(rates, start(prompt_tokens(text))))
     verdict = Verdict(Status.ACCEPTED, (1.0,), "a history of teachers")
     return Trajectory(Problem(key), (Step(Observation(text), proposal),), verdict, {"aim": aim})
