@@ -32,7 +32,8 @@ from surpass.train import Parts, TrainConfig, train
 from tests.learning import PROBLEMS, REJECTED, TEXTS, TinyDomain, TinyPolicy, TinyState, play
 
 CONFIG = TrainConfig(steps=6, learning_rate=0.05, warmup=2, schedule="cosine", replay_probability=0.5)
-CLOCKS = {"seconds", "verifier_seconds", "search_seconds", "learn_seconds", "admission_seconds"}
+TIMED = ("seconds", "verifier_seconds")
+CLOCKS = {*TIMED, *(f"total_{name}" for name in TIMED), "search_seconds", "learn_seconds", "admission_seconds"}
 
 
 class Noisy(TinyPolicy):

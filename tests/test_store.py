@@ -154,11 +154,20 @@ def test_resume_cuts_the_records_and_sets_the_random_states(tmp_path: Path) -> N
     assert run.metrics() == [{"step": 1}]
 
 
-def test_resume_without_a_checkpoint_empties_the_records(tmp_path: Path) -> None:
+def test_records_without_a_checkpoint_are_not_emptied_by_resuming(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", {})
-    run.append(rollouts(TinyPolicy(TEXTS), n=1))
     assert run.resume() is None
+    plays = list(rollouts(TinyPolicy(TEXTS), n=1))
+    run.append(plays)
+    with pytest.raises(DataError, match=r"trajectories.jsonl holds records.*no checkpoint.*another folder"):
+        run.resume()
+    assert list(run.trajectories()) == plays
+    run.clear()
     assert list(run.trajectories()) == []
+    assert run.resume() is None
+    run.log({"step": 1})
+    with pytest.raises(DataError, match=r"metrics.jsonl holds records"):
+        run.resume()
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,8 +193,9 @@ def test_damaged_checkpoints_and_lost_records_are_named(tmp_path: Path) -> None:
     run.save({"step": 1})
     whole = run.checkpoint_path.read_bytes()
     run.checkpoint_path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read") as told:
         run.load()
+    assert "delete" not in str(told.value)
     torch.save({"other": 1}, run.checkpoint_path)
     with pytest.raises(DataError, match="not a checkpoint"):
         run.load()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from surpass.core import Status, Trajectory
+from surpass.core import Conversation, Domain, Problem, Status, Trajectory, apply
 from surpass.core import replay as played
-from surpass.errors import ConfigError, ModelError
+from surpass.errors import ConfigError, DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
 from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return, push, with_tokens
 from surpass.objectives.likelihood import likelihood
@@ -260,6 +260,27 @@ def test_a_run_ends_with_the_step_that_reaches_a_cap(tmp_path: Path, total: str)
     assert (row["step"], row[total], row["loss"]) == (3, rows[2][total], rows[2]["loss"])
     assert train(replace(capped, steps=100), searching(), folder) == row == folder.summary()
     assert len(folder.metrics()) == 3
+
+
+def test_a_search_that_goes_on_after_its_last_record_is_billed_whole(tmp_path: Path) -> None:
+    def search(domain: Domain[TinyState], problem: Problem, state: TinyState, /) -> Conversation[None]:
+        yield from play(domain, problem, state, n=1)
+        yield from apply([(state, action) for action in ACTIONS])
+
+    domain = TinyDomain()
+    config = replace(CONFIG, most_verifier_steps=60)
+    last = train(config, searching(domain=domain, search=search), Run.create(tmp_path / "run", {}))
+    assert last["verifier_steps"] == domain.calls
+    assert last["step"] == 2  # two problems, 16 or 17 calls each: by the last records alone it would be ten steps
+
+
+def test_records_that_are_not_its_own_are_not_emptied(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    found = list(rollouts(TinyPolicy(TEXTS), n=4))
+    run.append(found)
+    with pytest.raises(DataError, match="no checkpoint"):
+        train(CONFIG, searching(), run)
+    assert list(run.trajectories()) == found
 
 
 def test_a_run_ends_when_its_seconds_are_spent(tmp_path: Path) -> None:

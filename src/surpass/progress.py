@@ -37,12 +37,12 @@ from surpass.core import (
     apply,
 )
 from surpass.errors import ConfigError
+from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.search.play import Play, play_on
 
 Prefix = tuple[str, ...]
 PREFIX = "prefix"  # where a problem's data holds the actions that come first
-COSTS = ("proposals", "steps", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Prover(Generic[State]):
         """Estimate by `n` rollouts for each prefix; `budget` is of one prefix, and leaves what it cuts UNKNOWN."""
         if n < 1 or horizon < 1:
             raise ConfigError(f"Prover: expected n >= 1 and horizon >= 1, found n={n}, horizon={horizon}")
-        self.cost: Counter[str] = Counter(dict.fromkeys(COSTS, 0))
+        self.cost = bill(())
         self._domain, self._policy, self._seed = domain, policy, seed
         self._search = partial(_continue, n=n, horizon=horizon)
         self._budget, self._options = budget, options
@@ -124,8 +124,7 @@ class Prover(Generic[State]):
             statuses = Counter(play.verdict.status for play in plays)
             solved = statuses[Status.ACCEPTED]
             self._known[key] = Rate(solved, solved + statuses[Status.REJECTED])
-            last = {play.info["replica"]: play.info for play in plays}  # costs add up in a conversation
-            self.cost.update({name: sum(info[name] for info in last.values()) for name in COSTS})
+            self.cost = {name: cost + self.cost[name] for name, cost in bill(plays).items()}
 
 
 def progress(rates: Sequence[Rate]) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -19,19 +20,19 @@ import psutil
 from rich.console import Console
 from rich.progress import track
 
-from surpass.core import Problem, Status, Trajectory
+from surpass.core import Problem, Status, Trajectory, Verdict
 from surpass.errors import ConfigError
 from surpass.evaluation.diversity import actions_key
+from surpass.rollouts.budget import bill
 from surpass.store import Run
 from surpass.verdicts import remembered
-from surpass.verify import CHECKERS, Terms
+from surpass.verify import Terms, ask
 
-COSTS = ("proposals", "steps", "tokens", "verifier_seconds")  # of a bill that `record_problems` adds up
 Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 
 
 def run_at(path: Path, config: Mapping[str, object]) -> Run:
-    """Open the run folder at a path, made with `config` where there is none yet."""
+    """Open the run folder at a path, made with `config` where there is none yet: so begins what may be resumed."""
     return Run.open(path) if (path / "config.json").exists() else Run.create(path, config)
 
 
@@ -48,14 +49,17 @@ def record_problems(
     """
     kept = run_at(path, {"problems": len(problems)})
     finished = (path / "summary.json").exists()  # its verdicts may be a fresh checker's: the checkpoint is older
-    state: dict[str, Any] = {"finished": len(problems)} if finished else kept.resume() or {"finished": 0}
+    state: dict[str, Any] = {"finished": len(problems) if finished else 0}
+    if not finished and kept.checkpoint_path.exists():
+        state = kept.resume() or state
+    elif not finished:
+        kept.clear()  # interrupted at the first problem
     keys = list(dict.fromkeys(one.problem.key for one in kept.trajectories()))
     if keys != [one.key for one in problems[: state["finished"]]]:
         raise ConfigError(f"{path} holds the record of other problems than those asked for now; start a new run")
     if finished:
         return
     clock = _Clock(state.get("seconds", 0.0), state.get("prover_seconds", 0.0))
-    bills: list[Mapping[str, float]] = []
     rest = problems[state["finished"] :]
     groups = groupby(attempts(rest), key=lambda one: one.problem.key)
     shown = console or Console(stderr=True, quiet=True)
@@ -63,10 +67,7 @@ def record_problems(
         kept.append(list(group))
         state = {"finished": state["finished"] + 1, **clock.read()}
         kept.save(state)
-    for _, group in groupby(kept.trajectories(), key=lambda one: one.problem.key):
-        bills.append(list(group)[-1].info)  # costs add up within a problem: the last counts
-    totals = {name: sum(bill[name] for bill in bills) for name in COSTS}
-    kept.write_summary({"problems": len(problems), **clock.read(), **totals})
+    kept.write_summary({"problems": len(problems), **clock.read(), **bill(kept.trajectories())})
 
 
 class _Clock:
@@ -93,16 +94,29 @@ def _children() -> float:
 
 
 def recheck(checker: str, folder: Path) -> dict[str, int]:
-    """Put the verdict of a fresh checker on every success of the searches and samples; return how many stand."""
+    """Put the verdict of a fresh checker on every success of the searches and samples; return how many stand.
+
+    A record keeps what was claimed first (`info["claim"]`, the evidence of its search), so a later call asks again
+    about every claim: a proof about which the checker was not sure counts as not found until it is.
+    """
     records = {
         run: list(run.trajectories()) for kind in ("search", "samples") for run in map(Run, _parts(folder / kind))
     }
-    distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if t.solved}
-    verdicts = dict(zip(distinct, CHECKERS[checker](list(distinct.values()), Terms(remembered())), strict=True))
+    distinct = {_proof(t): t for trajectories in records.values() for t in trajectories if _claimed(t)}
+    verdicts = dict(zip(distinct, ask(checker, list(distinct.values()), Terms(remembered())), strict=True))
     for run, trajectories in records.items():
-        run.rewrite(replace(t, verdict=verdicts[_proof(t)]) if t.solved else t for t in trajectories)
-    standing = sum(verdict.status is Status.ACCEPTED for verdict in verdicts.values())
-    return {"proofs": len(verdicts), "standing": standing}
+        run.rewrite(_judged(t, verdicts[_proof(t)]) if _claimed(t) else t for t in trajectories)
+    said = Counter(verdict.status for verdict in verdicts.values())
+    return {"proofs": len(verdicts), "standing": said[Status.ACCEPTED], "unknown": said[Status.UNKNOWN]}
+
+
+def _claimed(trajectory: Trajectory) -> bool:
+    return trajectory.solved or "claim" in trajectory.info
+
+
+def _judged(trajectory: Trajectory, verdict: Verdict) -> Trajectory:
+    info = {"claim": trajectory.verdict.evidence, **trajectory.info}
+    return replace(trajectory, verdict=verdict, info=info)
 
 
 def _parts(folder: Path) -> list[Path]:

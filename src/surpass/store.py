@@ -128,18 +128,28 @@ class Run:
     def resume(self) -> dict[str, Any] | None:
         """Return the state of the checkpoint, set the random states and cut the records back to where they were then.
 
-        Without a checkpoint the records are emptied. Raises DataError for a checkpoint that cannot be read, or records
-        shorter than it knew them.
+        None where there is no checkpoint and nothing recorded. Raises DataError for records without a checkpoint (they
+        are not emptied; see `clear`), a checkpoint that cannot be read, or records shorter than it knew them.
         """
         saved = self._load()
-        lengths: dict[str, int] = dict.fromkeys(RECORDS, 0) if saved is None else saved["lengths"]
-        for name, length in lengths.items():
-            _truncate(self.path / name, length)
         if saved is None:
+            for path in (self.path / name for name in RECORDS):
+                if path.exists() and path.stat().st_size:
+                    raise DataError(
+                        f"{path} holds records, but {self.path} no checkpoint that says how far they are done; nothing "
+                        "is overwritten: start a new run in another folder, or bring the checkpoint back"
+                    )
             return None
+        for name, length in saved["lengths"].items():
+            _truncate(self.path / name, length)
         _set_random_states(saved["random"])
         state: dict[str, Any] = saved["state"]
         return state
+
+    def clear(self) -> None:
+        """Empty the records, for work that begins again where it is interrupted and keeps no checkpoint."""
+        for name in RECORDS:
+            _truncate(self.path / name, 0)
 
     def _load(self) -> dict[str, Any] | None:
         if not self.checkpoint_path.exists():
@@ -149,10 +159,12 @@ class Run:
         except Exception as error:  # a damaged file raises almost anything from zip, pickle and torch
             raise DataError(
                 f"{self.checkpoint_path} cannot be read ({type(error).__name__}: {error}); "
-                "delete it to start the run anew, or copy one from a backup"
+                "copy one from a backup, or start a new run in another folder"
             ) from error
         if not isinstance(saved, dict) or saved.keys() != {"state", "random", "lengths"}:
-            raise DataError(f"{self.checkpoint_path} is not a checkpoint of this program; delete it to start anew")
+            raise DataError(
+                f"{self.checkpoint_path} is not a checkpoint of this program; start a new run in another folder"
+            )
         return saved
 
 

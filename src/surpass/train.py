@@ -28,6 +28,7 @@ from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
 from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, explored, restore, sharpened, spent, warmth
+from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import derive_seed, run
 from surpass.store import Run
 
@@ -119,9 +120,9 @@ def _act(
         options = replace(parts.options, step=step)
         asks = run(parts.search, searched, parts.domain, acting, budget=parts.budget, seed=config.seed, options=options)
         fresh = list(asks)
-    bills = {(t.problem.key, t.info["replica"]): t.info for t in fresh}  # costs add up in a conversation: the last
+    cost = bill(fresh)
     for total, name in BILLED.items():
-        row[total] += sum(bill[name] for bill in bills.values())
+        row[total] += cost[name]
     row |= {"sampled": float(len(fresh)), "accepted": float(sum(t.solved for t in fresh))}
     row["unknown"] = float(sum(t.verdict.status is Status.UNKNOWN for t in fresh))
     return fresh, others

@@ -107,12 +107,25 @@ def judge_again(
     verdicts: dict[int, Verdict] = {}
     with ThreadPoolExecutor(workers) as pool:
         said = [
-            pool.submit(CHECKERS[name], [trajectories[index] for index in share], terms)
+            pool.submit(ask, name, [trajectories[index] for index in share], terms)
             for (name, _), share in shares.items()
         ]
         for share, answer in zip(shares.values(), said, strict=True):
             verdicts.update(zip(share, answer.result(), strict=True))
     return [verdicts[index] for index in range(len(trajectories))]
+
+
+def ask(name: str, trajectories: Sequence[Trajectory], terms: Terms) -> list[Verdict]:
+    """Return the verdicts of the checker of that name, in order; where it says UNKNOWN it is asked once more.
+
+    An UNKNOWN speaks of a busy minute of this machine more often than of a proof.
+    """
+    verdicts = CHECKERS[name](trajectories, terms)
+    unsure = [index for index, verdict in enumerate(verdicts) if verdict.status is Status.UNKNOWN]
+    if unsure:
+        for index, verdict in zip(unsure, CHECKERS[name]([trajectories[i] for i in unsure], terms), strict=True):
+            verdicts[index] = verdict
+    return verdicts
 
 
 def parts(folder: Path) -> list[Run]:

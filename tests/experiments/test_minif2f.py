@@ -47,7 +47,7 @@ def test_files_are_loaded_attempted_and_told_apart(tmp_path: Path) -> None:
     assert (summary["files"], summary["files_loaded"]) == (5, 4)
     assert summary["arms"]["automation"]["solved"] == 3
     assert summary["automation_by_tactic"] == {"auto.": 2, "intros; Lia.lia.": 1}
-    assert summary["checked"] == {"proofs": 3, "standing": 3}
+    assert summary["checked"] == {"proofs": 3, "standing": 3, "unknown": 0}
     assert [one.stands for one in verify_run(folder)] == [True] * 3
     kept = [path.stat().st_mtime_ns for path in (folder / "search" / "automation-0" / "checkpoint").iterdir()]
     main(config, resume=folder)

@@ -59,7 +59,7 @@ def test_what_counts_is_what_a_fresh_checker_accepts(finished: Path, tmp_path: P
     row = summary["arms"]["automation"]
     assert [row["at"][str(calls)]["solved"] for calls in TINY.budgets] == [0, 1]
     assert (row["solved"], row["calls_to_first"], row["distinct_proofs"]) == (1, 5, 1)
-    assert summary["checked"] == {"proofs": 2, "standing": 1}
+    assert summary["checked"] == {"proofs": 2, "standing": 1, "unknown": 0}
     assert [one.stands for one in verify_run(copy)] == [True]
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surpass.core import Apply, Observation, Proposal, Propose, Score
-from surpass.rollouts.budget import Ask, Budget, Cost, generated, price
+from surpass.core import Apply, Observation, Problem, Proposal, Propose, Score, Status, Trajectory, Verdict
+from surpass.rollouts.budget import COSTS, Ask, Budget, Cost, bill, generated, price
 from surpass.rollouts.seeds import derive_seed
 
 SEEN = Observation("a")
@@ -64,3 +64,19 @@ def test_seeds_differ_by_every_part() -> None:
 def test_seeds_fit_in_63_bits(parts: list[int | str]) -> None:
     assert 0 <= derive_seed(*parts) < 2**63
     assert derive_seed(*parts) == derive_seed(*json.loads(json.dumps(parts)))
+
+
+def test_a_bill_counts_each_conversation_once() -> None:
+    def record(key: str, cost: int, **info: int) -> Trajectory:
+        return Trajectory(Problem(key), (), Verdict(Status.REJECTED, (0.0,)), {**dict.fromkeys(COSTS, cost), **info})
+
+    total = {f"total_{name}": 5 for name in COSTS}
+    found = [
+        record("a", 1, replica=0, **total),
+        record("a", 3, replica=0, **total),
+        record("a", 4, replica=1),
+        record("b", 2),
+        record("b", 7),  # of an older version: costs add up, so the last counts
+    ]
+    assert bill(found) == dict.fromkeys(COSTS, 5 + 4 + 7)
+    assert bill([]) == dict.fromkeys(COSTS, 0)

@@ -17,6 +17,7 @@ from surpass.core import (
     Problem,
     Proposal,
     Scored,
+    Search,
     State,
     Status,
     Step,
@@ -26,11 +27,14 @@ from surpass.core import (
     propose,
     score,
 )
+from surpass.domains.proofs.kernel.domain import Kernel, pose
+from surpass.domains.proofs.kernel.domain import State as KernelState
 from surpass.errors import ConfigError, ModelError, VerifierError
 from surpass.models.scripted import Automaton, Place, Scripted, Uniform
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.rollouts.trace import Event
 from surpass.rollouts.workers import Workers
+from surpass.search.again import again
 from surpass.search.best_first import best_first
 from surpass.search.sampling import sample
 from tests.automata import ACTIONS, by_seed, diamond, forest
@@ -400,3 +404,20 @@ def test_seconds_inside_the_domain_are_billed_where_it_runs(workers: int) -> Non
         assert 5 * 0.003 <= first.info["verifier_seconds"] <= second.info["verifier_seconds"] - 5 * 0.003
     billed = sum(one.info["verifier_seconds"] for one in found[1::2])
     assert billed <= max(one.info["seconds"] for one in found) * 1.5 + 0.1
+
+
+@pytest.mark.parametrize(
+    "search",
+    [partial(best_first, solutions=9, expansions=8), partial(again, search=best_first, solutions=9, rounds=8)],
+)
+def test_what_a_search_asks_after_its_last_record_is_billed(search: Search[KernelState]) -> None:
+    """Proofs are found early; the search goes on and finds no other, so no record of its own says what that took."""
+    events = list[Event]()
+    problem = pose(r"A -> A \/ B")
+    found = list(run(search, [problem], Kernel(), Uniform(), seed=1, options=RunOptions(trace=events.append)))
+    steps = sum(len(event["pairs"]) for event in events if event["kind"] == "apply")
+    proposals = sum(event["n"] * len(event["observations"]) for event in events if event["kind"] == "propose")
+    assert found[-1].solved
+    assert found[-1].info["steps"] < steps
+    assert found[-1].info["proposals"] < proposals
+    assert {(one.info["total_steps"], one.info["total_proposals"]) for one in found} == {(steps, proposals)}

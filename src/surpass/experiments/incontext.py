@@ -96,7 +96,7 @@ def _arm(path: Path, arm: Arm, groups: Mapping[str, Sequence[Case]], config: Con
     if (path / "summary.json").exists():
         return {group: Played.read(told) for group, told in Run.open(path).summary()["groups"].items()}
     run = run_at(path, {"arm": arm.name, "seed": config.seed})
-    run.resume()  # an unfinished arm starts again
+    run.clear()  # an unfinished arm starts again
     began = time.monotonic()
     found = {group: govern(arm, some, config.terms) for group, some in groups.items()}
     for number in range(config.terms):

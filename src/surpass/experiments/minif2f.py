@@ -34,7 +34,8 @@ from surpass.evaluation.statistics import bootstrap, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine
 from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.saved import prover_policy
-from surpass.recorded import COSTS, recheck, record_problems
+from surpass.recorded import recheck, record_problems
+from surpass.rollouts.budget import COSTS
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.search.best_first import best_first
 from surpass.store import Run

@@ -24,6 +24,7 @@ from surpass.core import Trajectory
 from surpass.errors import ConfigError, DataError
 from surpass.evaluation.passk import pass_at_k
 from surpass.recorded import run_at
+from surpass.rollouts.budget import bill
 from surpass.store import Run
 
 T = TypeVar("T")
@@ -68,14 +69,12 @@ def record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: i
     if (path / "summary.json").exists():
         return
     run = run_at(path, {"problems": problems})
-    run.resume()  # an unfinished record starts again
-    began, bills = time.monotonic(), dict[str, Mapping[str, int]]()
+    run.clear()  # an unfinished record starts again
+    began = time.monotonic()
     for trajectory in attempts():
         run.append([trajectory])
-        bills[trajectory.problem.key] = trajectory.info  # costs add up within a problem: the last counts
         yield trajectory
-    totals = {name: sum(bill[name] for bill in bills.values()) for name in ("proposals", "steps", "tokens")}
-    run.write_summary({"problems": problems, "seconds": time.monotonic() - began, **totals})
+    run.write_summary({"problems": problems, "seconds": time.monotonic() - began, **bill(run.trajectories())})
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

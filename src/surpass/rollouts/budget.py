@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from surpass.core import Apply, Proposal, Propose, Score
+from surpass.core import Apply, Proposal, Propose, Score, Trajectory
 
 Ask = Propose | Score | Apply[object]
+COSTS = ("proposals", "steps", "tokens", "verifier_seconds")  # of a bill
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +65,13 @@ def price(ask: Ask) -> Cost:
 def generated(rows: Sequence[Sequence[Proposal]]) -> Cost:
     """Return what the answer to a Propose adds: its tokens."""
     return Cost(tokens=sum(len(proposal.tokens) for row in rows for proposal in row))
+
+
+def bill(records: Iterable[Trajectory]) -> dict[str, float]:
+    """Return what the conversations of these records cost in all: `COSTS`, each conversation once.
+
+    `info["steps"]` of a record is what had been spent by then; a search may go on after its last record, so what it
+    cost in all is `info["total_steps"]`. Where a record has none (an older version wrote it), its own number counts.
+    """
+    last = {(record.problem.key, record.info.get("replica", 0)): record.info for record in records}
+    return {name: sum(info.get(f"total_{name}", info[name]) for info in last.values()) for name in COSTS}

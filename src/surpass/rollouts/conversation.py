@@ -114,7 +114,7 @@ class Live(Generic[State]):
             self._conversation.close()
         verdict = Verdict(Status.UNKNOWN, (), f"runner: {evidence}")
         self._record(Trajectory(self.problem, (), verdict, {"end": end}))
-        self.ask, self.over = None, True
+        self._end()
 
     def close(self) -> None:
         """End the search without a record, because nobody listens any more."""
@@ -174,11 +174,27 @@ class Live(Generic[State]):
 
     def _finish(self) -> None:
         if self.records:
-            self.over = True
+            self._end()
         elif self._refusal:
             self.abandon("budget", self._refusal)
         else:
             self.abandon("empty", "search ended without a trajectory")
+
+    def _end(self) -> None:
+        """Write the whole cost into every record: the search may have gone on after the last of them."""
+        self.ask, self.over = None, True
+        total = {f"total_{name}": cost for name, cost in self._cost().items()}
+        self.records = [replace(one, info={**one.info, **total}) for one in self.records]
+
+    def _cost(self) -> dict[str, float]:
+        """Return what the conversation has cost so far."""
+        return {
+            "proposals": self._spent.proposals,
+            "steps": self._spent.steps,
+            "tokens": self._spent.tokens,
+            "seconds": time.monotonic() - self._began,
+            "verifier_seconds": self.verifier_seconds,
+        }
 
     def _record(self, trajectory: Trajectory) -> None:
         """Keep a trajectory with what its conversation had cost by then; an `end` set by the search stays."""
@@ -186,11 +202,7 @@ class Live(Generic[State]):
         info = {
             "end": "budget" if unpaid else "verdict",
             **trajectory.info,
-            "proposals": self._spent.proposals,
-            "steps": self._spent.steps,
-            "tokens": self._spent.tokens,
-            "seconds": time.monotonic() - self._began,
-            "verifier_seconds": self.verifier_seconds,
+            **self._cost(),
             "replica": self.replica,
             "seed": self._terms.seed,
         }

@@ -78,9 +78,10 @@ def run(
 
     `policy` is one for all seats, or one for each. `Trajectory.info` gets what the conversation had cost by then
     (proposals, steps, tokens, seconds, and verifier_seconds: those spent in the domain's start and step, wherever they
-    ran), its replica, the seed of the run and how it ended. Closing the iterator early ends the processes that the run
-    started. Raises what the domain raises (see `RunOptions.fail_fast`), ModelError for a policy that does not answer
-    as it must, ConfigError for a search that needs another policy.
+    ran) and what it cost in all (total_proposals and so on; `budget.bill` adds these up), its replica, the seed of the
+    run and how it ended. Closing the iterator early ends the processes that the run started. Raises what the domain
+    raises (see `RunOptions.fail_fast`), ModelError for a policy that does not answer as it must, ConfigError for a
+    search that needs another policy.
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     terms = Terms(search, domain, budget, seed, options.step, options.trace)

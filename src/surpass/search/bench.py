@@ -27,6 +27,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Literal, cast
@@ -35,15 +36,12 @@ import torch
 from rich.table import Table
 
 from surpass.core import (
-    Conversation,
     Domain,
     Observation,
     Policy,
     Problem,
     Proposal,
-    Status,
     Trajectory,
-    Verdict,
     replay,
 )
 from surpass.domains.proofs.kernel.domain import Kernel
@@ -52,6 +50,7 @@ from surpass.models.hf import LanguageModel, Placement
 from surpass.objectives.batch import log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import Parts, TrainConfig
+from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import RunOptions, run
 from surpass.rollouts.seeds import derive_seed
 from surpass.rollouts.workers import Workers
@@ -255,13 +254,13 @@ def _search(
 ) -> tuple[Way, list[list[Trajectory]]]:
     """Search all problems one way and return what each problem's search found."""
     counted = Counted(policy)
-    search = partial(_to_the_end, config=config)
+    search = partial(best_first, width=config.width, expansions=config.expansions, solutions=sys.maxsize)
     found: dict[str, list[Trajectory]] = {problem.key: [] for problem in problems}
     began, worked = time.perf_counter(), time.process_time()
     for one in run(search, problems, domain, counted, seed=config.seed, options=options):
         found[one.problem.key].append(one)
     seconds, processor = time.perf_counter() - began, time.process_time() - worked
-    verifier = sum(records[-1].info["verifier_seconds"] for records in found.values())
+    verifier = bill(chain.from_iterable(found.values()))["verifier_seconds"]
     prefixes = policy.prefixes
     way = Way(
         seconds=seconds,
@@ -276,16 +275,6 @@ def _search(
         solved=sum(any(one.solved for one in records) for records in found.values()),
     )
     return way, list(found.values())
-
-
-def _to_the_end(
-    domain: Domain[Hashable], problem: Problem, state: Hashable, /, *, config: BenchConfig
-) -> Conversation[None]:
-    """Search on after proofs, and end with a record that carries the whole bill."""
-    yield from best_first(
-        domain, problem, state, width=config.width, expansions=config.expansions, solutions=sys.maxsize
-    )
-    yield Trajectory(problem, (), Verdict(Status.UNKNOWN))
 
 
 def _median(ways: Sequence[Way]) -> Way:
