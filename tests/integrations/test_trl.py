@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch import Tensor
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 
 pytest.importorskip("trl", reason="needs the extra [trl]: pip install 'surpass[trl]'")
 
@@ -21,7 +21,7 @@ from trl import GRPOConfig
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError, DataError
-from surpass.integrations.trl import GFlowNetConfig, GFlowNetTrainer, check, weights
+from surpass.integrations.trl import NEUTRAL, GFlowNetConfig, GFlowNetTrainer, check, sample_plainly, weights
 from surpass.models.hf import LanguageModel, Layout
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import collate, push
@@ -54,7 +54,7 @@ def partly(completions: list[str], **given: object) -> list[float | None]:
     ]
 
 
-def trainer(folder: str, out: Path, reward_funcs: object = reward, **settings: Any) -> GFlowNetTrainer:
+def trainer(model: str | torch.nn.Module, out: Path, reward_funcs: object = reward, **settings: Any) -> GFlowNetTrainer:
     named = {name: settings.pop(name) for name in ("objective", "peft_config", "eval_dataset") if name in settings}
     defaults = {
         "use_cpu": True,
@@ -71,7 +71,7 @@ def trainer(folder: str, out: Path, reward_funcs: object = reward, **settings: A
         "learning_rate": 1e-2,
     }
     args = GFlowNetConfig(str(out), **{**defaults, **settings})
-    return GFlowNetTrainer(folder, reward_funcs, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}), **named)
+    return GFlowNetTrainer(model, reward_funcs, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}), **named)
 
 
 def parameters(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -249,7 +249,23 @@ def test_evaluation_and_a_target_without_reference(folder: str, tmp_path: Path) 
         ({"top_p": 0.9}, "top_p=0.9"),
         ({"top_k": 50}, "top_k=50"),
         ({"repetition_penalty": 1.1}, "repetition_penalty=1.1"),
-        ({"generation_kwargs": {"temperature": 0.5}}, "temperature in generation_kwargs"),
+        ({"top_k": None}, "top_k=None"),  # `generate` would take its own default, 50
+        ({"min_p": 0.1}, "min_p=0.1"),
+        ({"vllm_structured_outputs_regex": "[ab]*"}, "vllm_structured_outputs_regex"),
+        *(
+            ({"generation_kwargs": {name: value}}, f"{name} in generation_kwargs")
+            for name, value in {
+                "temperature": 0.5,
+                "do_sample": False,
+                "num_beams": 4,
+                "typical_p": 0.9,
+                "epsilon_cutoff": 0.1,
+                "no_repeat_ngram_size": 2,
+                "suppress_tokens": [1],
+                "max_new_tokens": 3,
+                "structured_outputs": {"regex": "[ab]*"},
+            }.items()
+        ),
         ({"entropy_coef": 0.1}, "entropy_coef=0.1"),
         ({"sync_ref_model": True}, "sync_ref_model=True"),
         ({"beta": 0.0}, "beta > 0"),
@@ -260,6 +276,66 @@ def test_arguments_that_change_the_target_are_refused(settings: dict[str, Any], 
     args = GFlowNetConfig("x", use_cpu=True, bf16=False, gradient_accumulation_steps=4, **settings)
     with pytest.raises(ConfigError, match=named):
         check(args, default_objective=True)
+
+
+OWN: dict[str, Any] = {  # what a generation_config.json may say
+    "temperature": 0.5,
+    "top_k": 2,
+    "top_p": 0.5,
+    "min_p": 0.3,
+    "top_h": 0.4,
+    "typical_p": 0.5,
+    "epsilon_cutoff": 0.1,
+    "eta_cutoff": 0.1,
+    "repetition_penalty": 1.5,
+    "encoder_repetition_penalty": 1.5,
+    "no_repeat_ngram_size": 1,
+    "encoder_no_repeat_ngram_size": 1,
+    "bad_words_ids": [[1]],
+    "min_length": 9,
+    "min_new_tokens": 9,
+    "num_beams": 2,
+    "num_return_sequences": 2,
+    "forced_bos_token_id": 1,
+    "forced_eos_token_id": 1,
+    "exponential_decay_length_penalty": (1, 1.5),
+    "suppress_tokens": [1],
+    "begin_suppress_tokens": [1],
+    "sequence_bias": [[[1], -5.0]],
+    "guidance_scale": 2.0,
+    "stop_strings": "a",
+    "max_time": 1e-3,
+}
+
+
+def test_a_models_own_way_of_generating_is_overruled_or_refused(folder: str, tmp_path: Path) -> None:
+    """The oracle is the library: what it would put between the logits and the draw changes nothing."""
+    kept = {"temperature", "top_k", "top_p", "repetition_penalty", *NEUTRAL}
+    shaped = trainer(folder, tmp_path)
+    tokens, logits = torch.tensor([[0, 1, 2, 1]]), torch.linspace(-3, 3, tiny.END + 1)[None]
+    for name, value in OWN.items():
+        own = GenerationConfig(do_sample=True, **{name: value})  # type: ignore[no-untyped-call]
+        said = GenerationConfig(**shaped.generation_kwargs)  # type: ignore[no-untyped-call]
+        if name in kept:
+            sample_plainly(said, own)
+            shaped.model.generation_config = own
+            found = shaped.model._prepare_generation_config(said)[0]
+            shaped.model._prepare_special_tokens(found, kwargs_has_attention_mask=True, device="cpu")
+            processed = shaped.model._get_logits_processor(found, input_ids_seq_length=2)(tokens, logits)
+            assert torch.equal(processed, logits), name
+            assert (found.num_beams, found.num_return_sequences, found.do_sample) == (1, 1, True), name
+        else:
+            with pytest.raises(ConfigError, match=f"model.generation_config.{name}"):
+                sample_plainly(said, own)
+
+
+def test_a_trainer_looks_at_its_models_generation_config(folder: str, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.generation_config.min_p = 0.3
+    assert trainer(model, tmp_path).generation_config.min_p == 0.0
+    model.generation_config.suppress_tokens = [1]
+    with pytest.raises(ConfigError, match="suppress_tokens, now"):
+        trainer(model, tmp_path)
 
 
 def test_a_plain_config_serves_with_a_beta_and_warns_of_cut_completions() -> None:

@@ -36,6 +36,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from surpass.errors import ConfigError, DataError
@@ -45,9 +46,10 @@ from surpass.objectives.batch import Batch, Metrics, Objective
 PLAIN = {  # arguments that would change what is sampled or learned: the values that do not
     "temperature": (1.0,),
     "top_p": (1.0,),
-    "top_k": (0, None),
+    "top_k": (0,),
     "min_p": (None, 0.0),
     "repetition_penalty": (1.0,),
+    "vllm_structured_outputs_regex": (None,),
     "multi_objective_aggregation": ("sum_then_normalize",),
     "off_policy_mask_threshold": (None,),
     "top_entropy_quantile": (1.0,),
@@ -55,7 +57,51 @@ PLAIN = {  # arguments that would change what is sampled or learned: the values 
     "use_adaptive_entropy": (False,),
     "sync_ref_model": (False,),  # the target would move
 }
-SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")  # what `generation_kwargs` may not change
+MECHANICS = (  # what `generation_kwargs` may say: nothing of it touches a probability
+    "cache_config",
+    "cache_implementation",
+    "compile_config",
+    "disable_compile",
+    "max_cache_len",
+    "prefill_chunk_size",
+    "use_cache",
+)
+# Where TRL leaves None, `generate` takes the value of the model's own generation_config.
+NEUTRAL = {  # these are said in its place
+    "diversity_penalty": 0.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "guidance_scale": 1.0,
+    "min_length": 0,
+    "min_p": 0.0,
+    "no_repeat_ngram_size": 0,
+    "num_beam_groups": 1,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "remove_invalid_values": False,
+    "token_healing": False,
+    "typical_p": 1.0,
+}
+INHERITED = (  # these have no value that does nothing, so the model must not set them
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "constraints",
+    "dola_layers",
+    "exponential_decay_length_penalty",
+    "force_words_ids",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "max_time",
+    "min_new_tokens",
+    "penalty_alpha",
+    "sequence_bias",
+    "stop_strings",
+    "suppress_tokens",
+    "top_h",
+    "watermarking_config",
+)
 PICTURES = (  # what TRL's forward pass takes besides tokens
     "pixel_values",
     "image_grid_thw",
@@ -125,6 +171,8 @@ class GFlowNetTrainer(GRPOTrainer):  # type: ignore[misc]  # its types are not f
         self.objective = objective or partial(log_variance, beta=1 / args.beta, relative=True)
         self._rewards = torch.empty(0)
         super().__init__(model, reward_funcs, args, *rest, **named)
+        if not self.use_vllm:  # which is told all that it does
+            sample_plainly(self.generation_config, self.model.generation_config)
         if self.aux_loss_enabled:
             raise ConfigError(
                 "the router of experts has a loss of its own, which is not part of the target; set its "
@@ -224,7 +272,8 @@ def check(args: GRPOConfig, *, default_objective: bool) -> None:
         for name, allowed in PLAIN.items()
         if getattr(args, name) not in allowed
     ]
-    wrong += [f"{name} in generation_kwargs (remove it)" for name in SAMPLED if name in (args.generation_kwargs or {})]
+    others = sorted(set(args.generation_kwargs or {}) - set(MECHANICS))
+    wrong += [f"{name} in generation_kwargs (remove it)" for name in others]
     if wrong:
         raise ConfigError(f"these arguments change the distribution that is balanced: {', '.join(wrong)}")
     if default_objective and args.beta <= 0:
@@ -243,6 +292,20 @@ def check(args: GRPOConfig, *, default_objective: bool) -> None:
             "mask_truncated_completions is False: a completion cut at the limit is an outcome of its own in the "
             "target. Set it to True, or take a GFlowNetConfig, to leave it out",
             stacklevel=3,
+        )
+
+
+def sample_plainly(generation: GenerationConfig, own: GenerationConfig) -> None:
+    """Say neutral values in `generation` where the model's `own` would count; ConfigError where there is none."""
+    given, inherited = vars(generation), vars(own)
+    for name, value in NEUTRAL.items():
+        if inherited.get(name) is not None:
+            setattr(generation, name, value)
+    wrong = [name for name in INHERITED if given.get(name) is None and inherited.get(name) is not None]
+    if wrong:
+        raise ConfigError(
+            "the model's generation_config changes the distribution that is balanced: set to None "
+            + ", ".join(f"model.generation_config.{name}, now {inherited[name]}" for name in wrong)
         )
 
 
