@@ -72,7 +72,8 @@ ARMS: Mapping[str, Arm] = {
     "gfn_no_replay": Arm("graded", replay=False),
     "gfn_binary": Arm("binary"),
 }
-SOURCES = ("automation", "hammer", "neighbours", "mixture")  # what is not trained, and gfn mixed with the two others
+# What is not trained, and gfn mixed with the two others.
+SOURCES = ("automation", "automation_search", "hammer", "neighbours", "mixture")
 ADMIT_EVERY = 5  # steps after which new proofs are read by a fresh checker and may be replayed, at most
 TRACED = 12  # held-out problems whose search can be drawn
 WEIGHTS = (0.5, 0.25, 0.25)  # of gfn, neighbours and automation in the mixture
@@ -288,12 +289,13 @@ def _measure_sources(
     policy: LanguageModel,
     known: Mapping[str, list[Trajectory]],
 ) -> None:
-    """Search with automation and with neighbours alone (once, as they have no seed), and with both and gfn together."""
+    """Measure automation and neighbours alone (once, as they have no seed), and both and gfn together."""
     automation = Fixed(data.automation)
     steps = [step for trajectories in known.values() for trajectory in trajectories for step in trajectory.steps]
     neighbours = Neighbours((step.observation.key, step.proposal.action) for step in steps)
     tries: dict[str, Callable[[], Iterable[Trajectory]]] = {
         "automation": partial(by_automation, data, data.test),
+        "automation_search": partial(_searches, config, data, data.test, automation, seed),
         "hammer": partial(by_hammer, data, data.test),
         "neighbours": partial(_searches, config, data, data.test, neighbours, seed),
     }
