@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 pytest.importorskip("trl", reason="needs the extra [trl]: pip install 'surpass[trl]'")
 
 from datasets import Dataset
-from trl import GRPOConfig
+from trl import GRPOConfig, RLOOConfig, RLOOTrainer
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError, DataError
@@ -54,15 +54,19 @@ def partly(completions: list[str], **given: object) -> list[float | None]:
     ]
 
 
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_strategy": "no",
+}
+
+
 def trainer(model: str | torch.nn.Module, out: Path, reward_funcs: object = reward, **settings: Any) -> GFlowNetTrainer:
     named = {name: settings.pop(name) for name in ("objective", "peft_config", "eval_dataset") if name in settings}
-    defaults = {
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-        "disable_tqdm": True,
+    defaults = QUIET | {
         "logging_steps": 1,
-        "save_strategy": "no",
         "lr_scheduler_type": "constant",
         "num_generations": 8,
         "per_device_train_batch_size": 4,  # half a group: they are split and shuffled
@@ -174,6 +178,38 @@ def test_loss_and_gradient_are_those_of_our_own_collate(
         assert parameter.grad is not None
         error = (last.gradient[name] - parameter.grad).norm() / parameter.grad.norm().clamp(min=1e-6)
         assert error < 1e-4, name
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_on_fresh_samples_the_gradient_is_that_of_rloo(folder: str, tmp_path: Path, iterations: int) -> None:
+    """TRL's own RLOOTrainer with the same beta, seed and so completions; a second pass over them is another matter."""
+    beta, n, gradients, said = 0.5, 8, [], []
+    for kind, config in ((GFlowNetTrainer, GFlowNetConfig), (RLOOTrainer, RLOOConfig)):
+        last = LastStep()
+        args = config(
+            str(tmp_path),
+            beta=beta,
+            num_iterations=iterations,
+            max_steps=iterations,
+            num_generations=n,
+            mask_truncated_completions=False,
+            max_completion_length=4,
+            per_device_train_batch_size=16,
+            max_grad_norm=0.0,
+            optim="sgd",
+            learning_rate=0.1 * (1 if kind is GFlowNetTrainer else 2 * (n - 1) / n / beta),
+            lr_scheduler_type="constant",
+            **QUIET,
+        )
+        made = kind(folder, reward, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}))
+        made.add_callback(last)
+        made.train()
+        gradients.append(torch.cat([last.gradient[name].flatten() for name in sorted(last.gradient)]))
+        said.append(made._buffered_inputs[0]["completion_ids"])
+    assert torch.equal(*said)
+    ours, theirs = gradients[0], 2 * (n - 1) / (n * beta) * gradients[1]
+    error = ((ours - theirs).norm() / ours.norm()).item()
+    assert error < 1e-4 if iterations == 1 else error > 1e-3
 
 
 def test_a_resumed_run_ends_as_the_whole_one(folder: str, tmp_path: Path) -> None:
@@ -347,18 +383,25 @@ def test_a_plain_config_serves_with_a_beta_and_warns_of_cut_completions() -> Non
 
 def test_equal_rewards_lone_rows_and_rows_left_out_give_no_nan() -> None:
     mask = torch.tensor([[True, True], [True, False], [False, False], [True, True]])
+    short = mask & torch.tensor([True, False])
     logp = torch.tensor([[-1.0, -2.0], [-0.5, -torch.inf], [torch.nan, torch.nan], [-1.0, -1.0]])
     rows = {
         "logp": logp,
         "logp_old": logp,
         "ref_per_token_logps": logp.nan_to_num(),
         "mask": mask,
+        "completion_ids": torch.tensor([[1, 2], [1, 7], [0, 0], [1, 1]]),
         "log_reward": torch.tensor([0.0, 0.0, 1.0, torch.nan]),
         "group": torch.tensor([3, 3, 3, 7]),
     }
     loss, gradient, metrics = weights(partial(log_variance, beta=1.0, relative=False), rows)
     assert loss.item() == pytest.approx(1.25**2)  # residuals -3 and -0.5
     assert metrics["left_out"] == 0.5
+    assert metrics["distinct"] == 2
+    again = weights(
+        partial(log_variance, beta=1.0), rows | {"completion_ids": torch.tensor([[1, 0]] * 4), "mask": short}
+    )
+    assert again[2]["distinct"] == 1  # what follows the end is no part of an answer
     assert gradient.isfinite().all()
     assert gradient[~mask].eq(0).all()
     assert gradient[3].eq(0).all()

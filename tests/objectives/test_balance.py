@@ -95,6 +95,34 @@ def test_by_hand() -> None:
     assert log_variance(with_pb, beta=2.0)[0].item() == pytest.approx(4 / 9)
 
 
+def test_what_looks_converged_is_told_apart() -> None:
+    """Eight copies of one answer, or nothing right under an untrained policy: no spread, and not the target."""
+    group = torch.zeros(8, dtype=torch.int64)
+    same = torch.full((8,), -3.0)
+    copies = replace(batch_of(same, 0 * same, same - 2, group), outcome=group)
+    untrained = replace(
+        batch_of(torch.arange(-8.0, 0), same - 3, torch.arange(-8.0, 0), group), outcome=torch.arange(8)
+    )
+    found = [log_variance(batch, beta=1.0)[1] for batch in (copies, untrained)]
+    assert [one["residual_rms"] for one in found] == [0, 0]
+    assert [one["groups_without_spread"] for one in found] == [1, 1]
+    assert [one["distinct"] for one in found] == [1, 8]
+    assert found[1]["log_z"] == -6  # the floor
+    spread = log_variance(whole(REF, torch.zeros(2)), beta=BETA)[1]
+    assert spread["groups_without_spread"] == 0
+    assert "distinct" not in spread  # a batch whose tokens are unknown
+
+
+def test_the_recorded_log_z_is_a_lower_bound_and_tight_at_the_target() -> None:
+    best, log_z = (part[0] for part in target(True))
+    generator = torch.Generator().manual_seed(0)
+    for policy in (REF[0], (-REF[0]).log_softmax(0), best):
+        drawn = torch.multinomial(policy.exp(), 4000, replacement=True, generator=generator)
+        batch = batch_of(policy[drawn], LOG_REWARD[0, drawn], REF[0, drawn], torch.zeros(4000, dtype=torch.int64))
+        recorded = log_variance(batch, beta=BETA)[1]["log_z"]
+        assert recorded == pytest.approx(log_z.item()) if policy is best else recorded < log_z - 0.3
+
+
 def learn(objective: Objective, *, steps: int = 300) -> Tensor:
     """Return the policy [problem, trajectory] that an objective teaches by Adam on all trajectories: far off-policy."""
     logits = torch.zeros(2, SIZE, dtype=torch.float64, requires_grad=True)

@@ -187,3 +187,10 @@ def test_half_precision_policies_give_float32() -> None:
 def test_a_problem_is_a_group_wherever_it_appears() -> None:
     plays = [replace(PLAYS[0], problem=Problem(key)) for key in "xyxzy"]
     assert collate(TinyPolicy(TEXTS), plays, log_return).group.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_an_outcome_is_the_tokens_of_a_problem() -> None:
+    twice = [*PLAYS, trajectory("aba", "bb", tokens=True), trajectory("ab", "abb"), trajectory("", problem=1)]
+    outcome = collate(TinyPolicy(TEXTS), twice, log_return).outcome
+    assert outcome is not None
+    assert outcome.tolist() == [0, 1, 2, 3, 2, 4, 5]

@@ -9,8 +9,11 @@ prompt x, is learned in proportion to a target instead of being pushed towards t
 
 r: the weighted sum of the reward functions, taken as a log-reward, so r = log R gives p_ref R^(1/beta). beta: TRL's
 argument with TRL's meaning, the weight of the KL to the reference (elsewhere in Surpass `beta` is the exponent of R,
-its inverse). The target is the optimum of GRPO's own goal, E r - beta KL(P_F, p_ref); the way there differs, and so
-does what noise and a limited model leave of it.
+its inverse). The target is the optimum of E r - beta KL(P_F, p_ref), which RLOO climbs too: with the default objective
+and `num_iterations=1` the gradient is that of TRL's RLOOTrainer with the same beta, times 2 (n - 1) / (n beta) for n
+completions of a prompt, and all that is said here of the target holds of that trainer (GRPO has another KL term and
+other weights). They part where a generated batch is used again: RLOO then clips importance weights, log-variance needs
+none, its fixed point does not depend on who sampled. And they part with another `objective`.
 
 Space X: token sequences that end with the end marker. A completion cut at the limit is left out, so nothing says how
 often the policy is cut, and that share (`gflownet/left_out`) can drift. To hold it down, let cut completions count
@@ -21,7 +24,8 @@ without gradient, the objective on whole groups gathered from all processes, and
 backward pass per micro-batch, which may hold any part of a group. So the gradient is that of one large batch. Where the
 only process holds the generated batch in one micro-batch, one pass gives the same.
 
-Not here: a learned log Z (`trajectory_balance` needs one, log-variance does not), the losses and clips of GRPO (its
+Not here: replay, demonstrations and exploration, which balance objectives allow (`train.py` has them), a learned log Z
+(`trajectory_balance` needs one, log-variance does not), the losses and clips of GRPO (its
 `loss_type`, `epsilon`, `scale_rewards` and importance weights are not used: the objective is right off policy as it
 stands), the balance of a router of experts.
 """
@@ -223,7 +227,7 @@ class GFlowNetTrainer(GRPOTrainer):  # type: ignore[misc]  # its types are not f
         for part in parts:
             part.setdefault("logp_old", part["logp"])  # of the first sweep
             part["mask"] = _mask(part)
-        names = ("logp", "logp_old", "ref_per_token_logps", "mask", "log_reward", "group")
+        names = ("logp", "logp_old", "ref_per_token_logps", "mask", "log_reward", "group", "completion_ids")
         here = {name: torch.cat([part[name] for part in parts]) for name in names if name in parts[0]}
         wide = {
             name: self.accelerator.pad_across_processes(value, dim=1) if value.dim() > 1 else value
@@ -312,8 +316,9 @@ def sample_plainly(generation: GenerationConfig, own: GenerationConfig) -> None:
 def weights(objective: Objective, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Metrics]:
     """Return an objective's value, its gradient with respect to `logp` [B, T] and its metrics.
 
-    `rows`: logp, logp_old, mask, perhaps ref_per_token_logps [B, T]; log_reward (NaN: unknown) and group [B]. Rows
-    without reward or tokens are left out of the objective and get a gradient of zero; without any other the value is 0.
+    `rows`: logp, logp_old, mask, completion_ids, perhaps ref_per_token_logps [B, T]; log_reward (NaN: unknown) and
+    group [B]. Rows without reward or tokens are left out of the objective and get a gradient of zero; without any other
+    the value is 0.
     """
     kept = rows["mask"].any(dim=1) & ~rows["log_reward"].isnan()
     gradient = torch.zeros_like(rows["logp"])
@@ -334,6 +339,7 @@ def as_batch(rows: Mapping[str, Tensor]) -> Batch:
     """Return the `Batch` of these rows (see `weights`): one step each, on a tree, everything accepted."""
     mask = rows["mask"]
     floats = {name: rows[name].float().masked_fill(~mask, 0.0) for name in rows if "logp" in name}
+    said = torch.cat([rows["group"][:, None], rows["completion_ids"].masked_fill(~mask, -1)], 1)
     zeros = torch.zeros_like(rows["group"])
     return Batch(
         logp=floats["logp"].requires_grad_(),
@@ -346,6 +352,7 @@ def as_batch(rows: Mapping[str, Tensor]) -> Batch:
         seat=zeros,
         accepted=torch.ones_like(zeros, dtype=torch.bool),
         logp_ref=floats.get("ref_per_token_logps"),
+        outcome=torch.unique(said, dim=0, return_inverse=True)[1],
     )
 
 

@@ -14,7 +14,7 @@ policy, R the reward. Column i of a [B, S] is the state before step i; column t 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,6 +64,7 @@ class Batch:
     seat: Tensor  # [B] int64, who acted
     accepted: Tensor  # [B] bool, the checker's answer
     logp_ref: Tensor | None = None  # [B, T] the frozen reference's values; None without a reference
+    outcome: Tensor | None = None  # [B] int64, equal for equal tokens of equal problems; None where tokens are unknown
     log_z: Tensor | None = None  # [B] a leaf that requires grad; this and all below: None without the head
     log_flow: Tensor | None = None  # [B, S] a leaf that requires grad
     value: Tensor | None = None  # [B, S] a leaf that requires grad
@@ -117,6 +118,19 @@ def group_mean(batch: Batch, values: Tensor) -> Tensor:
     """Return, for each trajectory, the mean of `values` [B] over the trajectories of its problem."""
     count = torch.bincount(batch.group).to(values)
     return (torch.zeros_like(count).index_add(0, batch.group, values) / count)[batch.group]
+
+
+def recorded(batch: Batch) -> Metrics:
+    """Return what every objective records of a batch; `distinct` is the mean number of outcomes of a problem."""
+    metrics = {
+        "log_reward": batch.log_reward.mean().item(),
+        "logp": batch.logp.detach().sum(dim=1).mean().item(),
+    }
+    if batch.outcome is not None:
+        metrics["distinct"] = len(torch.unique(batch.outcome)) / len(torch.unique(batch.group))
+    if batch.logp_ref is not None:
+        metrics["log_ratio"] = batch.log_ratio().detach().sum(dim=1).mean().item()
+    return metrics
 
 
 def log_return(trajectories: Sequence[Trajectory], *, seat: int = 0, floor: float = -10.0) -> Tensor:
@@ -184,7 +198,8 @@ def collate(
         owners = [i for i, step in enumerate(trajectory.steps) for _ in step.proposal.tokens]
         step_index[row, : len(owners)] = torch.tensor(owners)
     step_index = step_index.to(device)
-    keys = {key: i for i, key in enumerate(dict.fromkeys(trajectory.problem.key for trajectory in filled))}
+    keys = [trajectory.problem.key for trajectory in filled]
+    said = [tuple(step.proposal.tokens for step in trajectory.steps) for trajectory in filled]
     return Batch(
         logp=logp.requires_grad_(),
         logp_old=logp.detach().clone(),
@@ -192,10 +207,11 @@ def collate(
         step_index=step_index,
         log_reward=_finite(reward(filled).detach().to(logp), (len(filled),), filled),
         log_pb=torch.zeros(len(filled)).to(logp),
-        group=torch.tensor([keys[trajectory.problem.key] for trajectory in filled], device=device),
+        group=_numbered(keys).to(device),
         seat=torch.tensor([trajectory.steps[0].observation.seat for trajectory in filled], device=device),
         accepted=torch.tensor([trajectory.solved for trajectory in filled], device=device),
         logp_ref=None if reference is None else ask("log-probabilities", reference.logp, tokens),
+        outcome=_numbered(list(zip(keys, said, strict=True))).to(device),
         log_z=_leaf(ask("log Z", heads.log_z, None)),
         log_flow=_leaf(ask("log flows", heads.log_flow, steps)),
         value=_leaf(ask("values", heads.value, steps)),
@@ -290,6 +306,12 @@ def _ask(
     for i, (row, width) in enumerate(zip(rows, widths, strict=True)):
         values[i, :width] = row[:width]
     return values
+
+
+def _numbered(values: Sequence[Hashable]) -> Tensor:
+    """Return a number for each value [B], equal for equal ones, in order of appearance."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return torch.tensor([numbers[value] for value in values])
 
 
 def _leaf(values: Tensor | None) -> Tensor | None:

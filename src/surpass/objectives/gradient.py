@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from surpass.objectives.batch import Batch, Metrics, group_mean, needed
+from surpass.objectives.batch import Batch, Metrics, group_mean, needed, recorded
 
 Utility = Callable[[Tensor], Tensor]
 LARGEST = 20.0  # of a log-ratio: what lies beyond has no gradient, and nothing overflows
@@ -152,13 +152,8 @@ def _total(mask: Tensor) -> float:
 
 
 def _metrics(batch: Batch, reward: Tensor, advantage: Tensor) -> Metrics:
-    metrics = {
+    return recorded(batch) | {
         "reward": reward.mean().item(),
-        "log_reward": batch.log_reward.mean().item(),
         "advantage_rms": advantage.square().mean().sqrt().item(),
-        "logp": batch.logp.detach().sum(dim=1).mean().item(),
         "groups_of_one": float((torch.bincount(batch.group) == 1).sum()),
     }
-    if batch.logp_ref is not None:
-        metrics["log_ratio"] = batch.log_ratio().detach().sum(dim=1).mean().item()
-    return metrics
