@@ -183,9 +183,23 @@ def test_other_settings_cannot_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"learning_rate was 0.05, is 0.1"):
         train(replace(CONFIG, learning_rate=0.1), parts(), run)
     with pytest.raises(ConfigError, match="curriculum was present"):
-        train(CONFIG, replace(parts(), curriculum=None), run)
+        train(replace(CONFIG, steps=1), replace(parts(), curriculum=None), run)
     with pytest.raises(ConfigError, match="replay was present"):
         train(CONFIG, replace(parts(), replay=None), run)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"objective": partial(trajectory_balance, beta=2.0)}, r"objective was .*beta=0.5\), is .*beta=2.0\)"),
+        ({"reference": TinyPolicy(TEXTS, seed=8)}, "reference was"),
+        ({"reference": None}, "reference was .*, is None"),
+        ({"reward": partial(log_return, floor=-3.0)}, r"reward was log_return, is log_return\(floor=-3.0\)"),
+        ({"search": partial(play, n=4)}, r"search was play\(n=3\), is play\(n=4\)"),
+        ({"sharpness": Cosine(0.2, 1.0, 6)}, "sharpness was"),
+    ]
+    for change, message in changes:
+        with pytest.raises(ConfigError, match=message):
+            train(CONFIG, replace(parts(), **change), run)
+    with pytest.raises(ConfigError, match="decay_steps was 1, is 6"):  # a cosine that ended with the last step
+        train(CONFIG, parts(), run)
+    train(replace(CONFIG, decay_steps=1), parts(), run)
 
 
 def main(folder: str) -> None:

@@ -1,6 +1,6 @@
-"""What a training run is made of: its numbers, its parts, whether they fit, and what of them a checkpoint holds.
+"""What a training run is made of: its numbers, its parts, and whether they fit.
 
-Not here: the loop (`train.py`) and the files (`store.py`).
+Not here: the loop (`train.py`), what of a run a checkpoint holds (`resume.py`) and the files (`store.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol
 
 from torch import nn
-from torch.optim import Optimizer
 
 from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
 from surpass.curriculum import Curriculum
@@ -135,49 +134,3 @@ def check(config: TrainConfig, parts: Parts[State]) -> None:
     for name, most in asdict(config).items():
         if name.startswith("most_") and not most > 0:
             raise ConfigError(f"train: expected {name} > 0, found {most}: inf sets no cap")
-
-
-def checkpoint(config: TrainConfig, parts: Parts[State], optimiser: Optimizer, row: Metrics) -> dict[str, Any]:
-    """Return all that a step changes, to be stored after the line `row` of the metrics."""
-    return {
-        "config": asdict(config),
-        "row": row,
-        "policy": dict(parts.policy.state_dict()),
-        "optimiser": optimiser.state_dict(),
-        "heads": {name: dict(head.state_dict()) for name, head in parts.heads.modules().items()},
-        **{name: None if part is None else part.state_dict() for name, part in _remembering(parts).items()},
-    }
-
-
-def restore(state: Mapping[str, Any], config: TrainConfig, parts: Parts[State], optimiser: Optimizer) -> Metrics:
-    """Put back what `checkpoint` returned, and return its `row`.
-
-    Raises ConfigError where numbers (other than `steps`) or parts are not those of the checkpoint.
-    """
-    stored = asdict(TrainConfig()) | state["config"]  # what an older version did not know had its default
-    changed = [
-        f"{name} was {stored[name]}, is {value}"
-        for name, value in asdict(config).items()
-        if name != "steps" and stored[name] != value
-    ]
-    heads, known = parts.heads.modules(), state.get("heads", {})
-    if set(known) != set(heads):
-        changed.append(f"heads were {sorted(known) or 'none'}, are {sorted(heads) or 'none'}")
-    for name, part in _remembering(parts).items():
-        if (state.get(name) is None) != (part is None):
-            changed.append(f"{name} was {'absent' if part is not None else 'present'}")
-    if changed:
-        raise ConfigError(f"cannot resume with other settings ({'; '.join(changed)}); use the old ones or a new folder")
-    parts.policy.load_state_dict(state["policy"])
-    optimiser.load_state_dict(state["optimiser"])
-    for name, head in heads.items():
-        head.load_state_dict(known[name])
-    for name, part in _remembering(parts).items():
-        if part is not None:
-            part.load_state_dict(state[name])
-    return dict(state["row"])
-
-
-def _remembering(parts: Parts[State]) -> dict[str, Memory | Curriculum | None]:
-    """Return the parts that change from step to step besides the weights, by name."""
-    return {"replay": parts.replay, "curriculum": parts.curriculum}

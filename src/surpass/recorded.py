@@ -7,10 +7,11 @@ whom, and what the records say.
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -31,9 +32,29 @@ from surpass.verify import Terms, ask
 Proof = tuple[str, Hashable]  # problem key; the actions up to white space, and what was loaded besides the file
 
 
-def run_at(path: Path, config: Mapping[str, object]) -> Run:
-    """Open the run folder at a path, made with `config` where there is none yet: so begins what may be resumed."""
-    return Run.open(path) if (path / "config.json").exists() else Run.create(path, config)
+def run_at(path: Path, config: Mapping[str, object], *, free: Collection[str] = ()) -> Run:
+    """Open the run folder at a path, made with `config` where there is none yet: so begins what may be resumed.
+
+    Raises ConfigError where it was made with other settings than these; `free` names those that may differ.
+    """
+    if not (path / "config.json").exists():
+        return Run.create(path, config)
+    run = Run.open(path)
+    unchanged(run, config, free=free)
+    return run
+
+
+def unchanged(run: Run, config: Mapping[str, object], *, free: Collection[str] = ()) -> None:
+    """Raise ConfigError where a run would go on under other settings than those of its finished parts.
+
+    `free` names the settings that parts do not depend on.
+    """
+    known, asked = run.config(), json.loads(json.dumps(dict(config), default=str))
+    if different := sorted(name for name in asked if name not in free and known.get(name) != asked[name]):
+        raise ConfigError(
+            f"{run.path} has parts of other settings: {', '.join(different)} differ; go on without these flags, or "
+            "start a new run"
+        )
 
 
 Attempts = Callable[[Sequence[Problem]], Iterable[Trajectory]]
@@ -47,7 +68,7 @@ def record_problems(
     Unlike `record` it goes on where it was interrupted: a checkpoint knows how many problems are finished. Raises
     ConfigError where the record is of other problems.
     """
-    kept = run_at(path, {"problems": len(problems)})
+    kept = run_at(path, {"problems": len(problems)}, free=("problems",))  # their keys are looked at below
     finished = (path / "summary.json").exists()  # its verdicts may be a fresh checker's: the checkpoint is older
     state: dict[str, Any] = {"finished": len(problems) if finished else 0}
     if not finished and kept.checkpoint_path.exists():

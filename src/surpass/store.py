@@ -46,8 +46,9 @@ class Run:
             kind = "a run" if (path / "config.json").exists() else "something else"
             raise DataError(f"{path} already holds {kind}; choose another folder, resume it, or delete it first")
         path.mkdir(parents=True, exist_ok=True)
-        _write(path / "config.json", json.dumps(dict(config), indent=2, default=str).encode())
-        return Run(path)
+        run = Run(path)
+        run.write_config(config)
+        return run
 
     @staticmethod
     def open(path: Path | str) -> Run:
@@ -59,6 +60,10 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Return what the run was created with."""
         return _read_object(self.path / "config.json")
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace config.json: for settings that a run may change when it goes on."""
+        _write(self.path / "config.json", json.dumps(dict(config), indent=2, default=str).encode())
 
     @property
     def trajectories_path(self) -> Path:

@@ -5,8 +5,8 @@ what a search found. A step's gradient takes two passes (`objectives/batch.py`).
 from (seed, step), and a checkpoint holds the rest, so an interrupted run ends as it would have: bit for bit on a CPU.
 Source of the exploration: Proof Flow (Ho et al. 2024, arXiv 2410.13224, appendix): tempered sampling, replay per
 problem, the demonstration in every batch. Problems are drawn anew each step, so replay can fire from the second on.
-Not here: what is learned (`objectives/`), what a run is made of (`recipe.py`), what is on disk (`store.py`), how a
-search is carried out (`rollouts/`).
+Not here: what is learned (`objectives/`), what a run is made of (`recipe.py`), what a checkpoint holds (`resume.py`),
+what is on disk (`store.py`), how a search is carried out (`rollouts/`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from torch import nn
 from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
-from surpass.recipe import Learner, Parts, TrainConfig, check, checkpoint, explored, restore, sharpened, spent, warmth
+from surpass.recipe import Learner, Parts, TrainConfig, check, explored, sharpened, spent, warmth
+from surpass.resume import checkpoint, made_of, restore
 from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import derive_seed, run
 from surpass.store import Run
@@ -48,8 +49,9 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     """Train `parts.policy` in place, record in `folder`, and return the last line of its metrics.
 
     It ends after `config.steps` steps, or after the one with which a total reaches its cap (`most_...`). A folder with
-    a checkpoint is resumed; only `config.steps` may differ then. Raises ConfigError for parts that do not fit together,
-    ModelError after `patience` steps in a row that are not finite, and what the parts raise.
+    a checkpoint is resumed: `config` may differ in `steps` then, and parts must be made as they were. Raises
+    ConfigError for parts that do not fit together, or are not those of the checkpoint, ModelError after `patience`
+    steps in a row that are not finite, and what the parts raise.
     """
     check(config, parts)
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
@@ -58,11 +60,12 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
     rates = [group["lr"] for group in optimiser.param_groups]
     row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
+    made = made_of(parts)
     state = folder.resume()
-    if state is None:
-        folder.save(checkpoint(config, parts, optimiser, row))  # the weights and random states that the run began with
+    if state is None:  # the weights and random states that the run begins with
+        folder.save(checkpoint(config, parts, optimiser, row=row, made=made))
     else:
-        row = restore(state, config, parts, optimiser)
+        row = restore(state, config, parts, optimiser, made=made)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     silent = not sys.stderr.isatty()
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=silent) as progress:
@@ -87,7 +90,7 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
                 row |= {f"eval/{name}": value for name, value in parts.evaluate(step + 1).items()}
             folder.log(row)
             if last or (step + 1) % config.checkpoint_every == 0:
-                folder.save(checkpoint(config, parts, optimiser, row))
+                folder.save(checkpoint(config, parts, optimiser, row=row, made=made))
             progress.update(task, advance=1, description=f"train loss {row.get('loss', math.nan):.3g}")
     folder.write_summary(row)
     return row

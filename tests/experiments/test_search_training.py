@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from surpass import cli
 from surpass.domains.proofs.kernel.domain import Kernel, pose
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import ConfigError
@@ -58,6 +59,11 @@ def test_resuming_trains_only_what_is_missing(finished: Path, tmp_path: Path) ->
     main(TINY, resume=copy)
     assert Run.open(copy).summary() == before
     assert (copy / "train" / "gfn-0" / "metrics.jsonl").stat().st_mtime_ns == kept
+
+
+def test_other_settings_do_not_go_on(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "search_training", "--resume", str(finished), "--beta", "2"]) == 2
+    assert "other settings: beta differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [{"arms": ("dfs",)}, {"arms": ()}, {"calls": 0}, {"samples": 1}, {"seeds": ()}])

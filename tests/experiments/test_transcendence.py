@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -120,7 +120,7 @@ def test_processes_play_the_same_games(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("matches", "summary.json"))
     config = replace(TINY, jobs=2, temperatures=(0.0,), modes=("legal",), majority_plies=0)
-    (copy / "config.json").write_text(json.dumps({"experiment": "transcendence"}))
+    Run(copy).write_config({"experiment": "transcendence", **asdict(config)})
     main(config, resume=copy)
     for seed in TINY.seeds:
         first, second = (

@@ -12,7 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from surpass.domains.economy.principals.in_context.teaching import TEACHERS
 from surpass.errors import ConfigError
 from surpass.experiments.incontext_arms import Arm, Case, Played, arms, cases, govern
 from surpass.experiments.incontext_table import show, summary
-from surpass.experiments.records import unchanged
+from surpass.experiments.records import begin
 from surpass.recorded import run_at
 from surpass.store import Run
 
@@ -74,12 +74,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     groups = cases(config.seed, {"seen": (config.learned, config.seen), "unseen": (config.held_out, config.unseen)})
     groups |= cases(config.seed, {"room": ((), config.rooms)})
     entries = arms(config.temperatures, config.teachers, config.others, config.weights)
-    if resume is None:
-        settings = {"experiment": "incontext", **asdict(config)}
-        run = Run.create(out or Path("runs") / f"incontext-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
-        unchanged(run, asdict(config))
+    run = begin("incontext", config, out=out, resume=resume)
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
     found = dict[str, Mapping[str, Played]]()

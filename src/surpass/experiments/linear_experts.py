@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,9 @@ from rich.table import Table
 from surpass.errors import ConfigError
 from surpass.evaluation.mixtures import Sharpen, exponentials, powers, vote
 from surpass.evaluation.statistics import bootstrap
-from surpass.experiments.records import unchanged
+from surpass.experiments.records import begin
 from surpass.recorded import run_at
 from surpass.rollouts.seeds import derive_seed
-from surpass.store import Run
 from surpass.web.curves import Points, drawing
 
 Array = NDArray[np.float64]
@@ -67,12 +66,7 @@ PRESETS: Mapping[str, Config] = {
 
 def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
     """Run the experiment, print its table, draw `figure.svg` and return the folder; `resume` goes on with one."""
-    if resume is None:
-        assert out is not None
-        run = Run.create(out, {"experiment": "linear_experts", **asdict(config)})
-    else:
-        run = Run.open(resume)
-        unchanged(run, asdict(config), free=("noises", "seeds"))  # each part is of one of each
+    run = begin("linear_experts", config, out=out, resume=resume, free=("noises", "seeds"))  # a part is of one of each
     rows = [_part(config, run.path, noise, seed) for noise in config.noises for seed in config.seeds]
     arms = {f"noise {noise:g}": _arm(config, rows, noise) for noise in config.noises}
     title, x, lines = "accuracy above the best expert's", "log10 temperature", curves(config, rows)

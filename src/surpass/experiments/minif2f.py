@@ -11,11 +11,10 @@ process accepts it (T3). No text of a benchmark is shipped. The numbers, and wha
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from surpass.domains.proofs.rocq.session import SessionOptions
 from surpass.errors import ConfigError, DataError, VerifierError
 from surpass.evaluation.statistics import bootstrap, paired_bootstrap
 from surpass.experiments.proof_flow_data import machine
+from surpass.experiments.records import begin
 from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.saved import prover_policy
 from surpass.recorded import recheck, record_problems
@@ -78,11 +78,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     files = sorted(config.path.rglob("*.v"))[: config.limit or None]
     if not files:
         raise DataError(f"expected .v files in {config.path}, found none; give the benchmark's folder with --path DIR")
-    settings = {"experiment": "minif2f", **asdict(config)}
-    if resume is None:
-        kept = Run.create(out or Path("runs") / f"minif2f-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        kept = Run.open(resume)
+    kept = begin("minif2f", config, out=out, resume=resume, free=("jobs",))
     console = Console(stderr=True)
     console.print(f"run folder: {kept.path}")
     loaded = _load(config, kept.path, files, console)

@@ -11,9 +11,8 @@ of Rocq's library where `--domains rocq` asks for them. The question, the arms, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +20,7 @@ from rich.console import Console
 from surpass.experiments.objectives_arms import ARMS, check, run_all
 from surpass.experiments.objectives_table import show, summarise
 from surpass.experiments.objectives_tasks import EMBEDDED
-from surpass.store import Run
+from surpass.experiments.records import begin
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     """
     check(config)
     console = Console(stderr=True)
-    if resume is None:
-        settings = {"experiment": "objectives", **asdict(config)}
-        run = Run.create(out or Path("runs") / f"objectives-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
+    run = begin("objectives", config, out=out, resume=resume, free=("domains", "arms", "seeds", "jobs"))
     console.print(f"run folder: {run.path}")
     run_all(config, run.path, console)
     run.write_summary(summarise(config, run.path))

@@ -33,7 +33,7 @@ from surpass.experiments.policymakers_societies import SOCIETIES, Place
 from surpass.experiments.policymakers_table import show, summarise
 from surpass.experiments.policymakers_terms import Mandate, Row, govern
 from surpass.experiments.proof_flow_data import machine
-from surpass.experiments.records import unchanged
+from surpass.experiments.records import begin
 from surpass.models.chat import Chat
 from surpass.recorded import run_at
 from surpass.rollouts.seeds import derive_seed
@@ -142,12 +142,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     places = {name: SOCIETIES[name](config) for name in config.societies}  # before anything is written: they may refuse
     if config.replay is not None and not config.replay.exists():
         raise ConfigError(f"replay: expected a run folder or its exchanges.jsonl, found nothing at {config.replay}")
-    if resume is None:
-        settings = {"experiment": "policymakers", **asdict(config)}
-        run = Run.create(out or Path("runs") / f"policymakers-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
-        unchanged(run, asdict(config), free=FREE)
+    run = begin("policymakers", config, out=out, resume=resume, free=FREE)
     console.print(f"run folder: {run.path}")
     if config.language and not available(run.path, config.replay):
         console.print("no rows of language models: no chat model is configured (docs/howto-chat.md)")
@@ -155,7 +150,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     found = {}
     with _chat(config, run.path) as chat:
         for name, place in places.items():
-            part = run_at(run.path / name, {"society": name, **asdict(config)})
+            part = run_at(run.path / name, {"society": name, **asdict(config)}, free=asdict(config))
             found[name] = summary = _society(config, place, part, chat, console)
             part.write_summary(summary)
             report.write(part.path)

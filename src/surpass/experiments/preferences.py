@@ -9,9 +9,8 @@ observations can represent every target, so what is missing is learning's. The q
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,14 +24,15 @@ from surpass.domains.proofs.kernel.domain import Kernel, State, pose
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import ConfigError
 from surpass.evaluation.pareto import hypervolume, pareto_front
+from surpass.experiments.records import begin
 from surpass.exploration import Exploration
 from surpass.models.tabular import Tabular
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import Reward
 from surpass.preferences import Conditioned, brevity, product, simplex, success, total
+from surpass.recorded import run_at
 from surpass.schedules import Linear
 from surpass.search.sampling import sample
-from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 
 NAMES = ("success", "brevity")
@@ -77,11 +77,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     domain = Conditioned(Kernel(), NAMES, simplex(2, config.parts))
     posed = [list(domain.posed(pose(statement))) for statement in config.statements]
     plays = {one.key: trajectories(domain, one, config.horizon, limit=LISTED) for row in posed for one in row}
-    if resume is None:
-        settings = {"experiment": "preferences", **asdict(config)}
-        run = Run.create(out or Path("runs") / f"preferences-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
+    run = begin("preferences", config, out=out, resume=resume, free=("seeds",))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
     rows = [_seed(config, run.path / "train" / str(seed), seed, domain, plays) for seed in config.seeds]
@@ -144,8 +140,7 @@ def _seed(
         micro_batch=512,
         checkpoint_every=max(1, config.steps // 10),
     )
-    run = Run.open(path) if (path / "config.json").exists() else Run.create(path, {"seed": seed})
-    train(numbers, parts, run)
+    train(numbers, parts, run_at(path, {"seed": seed}))
     return {key: _point(config, start, policy, reward, leaves) for key, leaves in plays.items()}
 
 

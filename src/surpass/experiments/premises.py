@@ -8,9 +8,8 @@ whose proofs it has not seen. The question, the commands and the numbers: `premi
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,7 +28,7 @@ from surpass.domains.proofs.rocq.premises import Library, collect, demands
 from surpass.errors import ConfigError, DataError
 from surpass.evaluation.statistics import bootstrap
 from surpass.experiments.proof_flow_data import machine
-from surpass.store import Run
+from surpass.experiments.records import begin
 
 RANKS = ("random", "recent", "bm25", "encoder", "fused")
 
@@ -65,11 +64,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     if config.folds < 2 or config.goals < 1 or not config.ks or min(config.ks) < 1:
         found = f"folds={config.folds}, goals={config.goals}, ks={config.ks}"
         raise ConfigError(f"expected at least two folds, one goal and one k of at least 1, found {found}")
-    settings = {"experiment": "premises", **asdict(config)}
-    if resume is None:
-        run = Run.create(out or Path("runs") / f"premises-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
+    run = begin("premises", config, out=out, resume=resume, free=("jobs",))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
     if not is_complete(config.corpus):

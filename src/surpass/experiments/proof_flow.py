@@ -10,9 +10,8 @@ the commands, the numbers, and what differs from the paper and why: `proof_flow.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from surpass import report
 from surpass.experiments.proof_flow_arms import ARMS, SOURCES, check, explore_by_automation, run_seeds
 from surpass.experiments.proof_flow_data import prepare, prover
 from surpass.experiments.proof_flow_table import show, summarise
+from surpass.experiments.records import begin
 from surpass.store import Run
 
 
@@ -114,11 +114,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     if prover(config) == "kernel" and config.prover == "auto":
         console.print("No Rocq here (apt-get install coq): the same experiment on the embedded kernel instead.")
     prepare(config)
-    settings = {"experiment": "proof_flow", **asdict(config)}
-    if resume is None:
-        folder = Run.create(out or Path("runs") / f"proof_flow-{time.strftime('%Y%m%d-%H%M%S')}", settings).path
-    else:
-        folder = Run.open(resume).path
+    folder = begin("proof_flow", config, out=out, resume=resume, free=("arms", "sources", "seeds", "jobs")).path
     console.print(f"run folder: {folder}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -25,8 +25,8 @@ from surpass.domains.chess.players import player
 from surpass.domains.chess.puzzles import Attempt, Puzzle, Rows, read_puzzles, solve
 from surpass.errors import ConfigError, DataError
 from surpass.evaluation.statistics import wilson
+from surpass.experiments.records import begin
 from surpass.rollouts.seeds import derive_seed
-from surpass.store import Run
 from surpass.web.curves import Points, drawing
 
 AT_ONCE = 256  # puzzles; what an interruption costs at most
@@ -80,11 +80,9 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         )
     with ExitStack() as stack:
         players = [player(spec, stack) for spec in config.specs]
-        if resume is None:
-            assert out is not None
-            run = Run.create(out, {"experiment": "puzzles", **asdict(config)})
-        else:
-            run = Run.open(resume)
+        run = begin(
+            "puzzles", config, out=out, resume=resume, free=asdict(config)
+        )  # attempts are kept by what they depend on
         attempts = _solved(config, run.path, players, puzzles)
     arms = {name: _arm(config, puzzles, some) for name, some in attempts.items()}
     lines = curves(arms)

@@ -1,4 +1,4 @@
-"""What experiments with several arms share: attempts recorded once, checked once more, and counted by seed and problem.
+"""What experiments share: where a run begins, attempts recorded once and checked once more, counts by seed and problem.
 
 A record is a run folder named ARM-SEED: `record` fills it, whole or not at all; `surpass.recorded` fills one problem
 by problem, and puts the verdict of a fresh checker on its successes. `solved`, `correct` and `passes` lay the records
@@ -8,24 +8,26 @@ arm. Not here: what an arm is, and what is searched or sampled; that is each exp
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from surpass.core import Trajectory
-from surpass.errors import ConfigError, DataError
+from surpass.errors import DataError
 from surpass.evaluation.passk import pass_at_k
-from surpass.recorded import run_at
+from surpass.recorded import run_at, unchanged
 from surpass.rollouts.budget import bill
 from surpass.store import Run
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -48,17 +50,21 @@ def sampled(items: Sequence[T], n: int) -> list[T]:
     return [item for i, item in enumerate(items) if i in chosen]
 
 
-def unchanged(run: Run, config: Mapping[str, object], *, free: Collection[str] = ()) -> None:
-    """Raise ConfigError where a run would go on under other settings than those of its finished parts.
+def begin(
+    name: str, config: DataclassInstance, *, out: Path | None, resume: Path | None, free: Collection[str] = ()
+) -> Run:
+    """Make the run folder of an experiment, or open the one to go on with: every experiment begins here.
 
-    `free` names the settings that parts do not depend on.
+    Raises ConfigError where that one was made with other settings. `free` names those that may differ, as what is
+    finished does not depend on them or as they only add to it; the folder's configuration takes them over.
     """
-    known, asked = run.config(), json.loads(json.dumps(dict(config), default=str))
-    if different := sorted(name for name in asked if name not in free and known.get(name) != asked[name]):
-        raise ConfigError(
-            f"{run.path} has parts of other settings: {', '.join(different)} differ; go on without these flags, or "
-            "start a new run"
-        )
+    settings = {"experiment": name, **asdict(config)}
+    if resume is None:
+        return Run.create(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", settings)
+    run = Run.open(resume)
+    unchanged(run, settings, free=free)
+    run.write_config(settings)
+    return run
 
 
 def record(path: Path, attempts: Callable[[], Iterable[Trajectory]], problems: int) -> Iterator[Trajectory]:

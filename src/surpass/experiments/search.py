@@ -11,9 +11,8 @@ it has found after b calls is what it would have found with b. The question, com
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from rich.console import Console
 
 from surpass import report
 from surpass.errors import ConfigError
+from surpass.experiments.records import begin
 from surpass.experiments.search_arms import ROWS, SEARCHES, flow_of, measure
 from surpass.experiments.search_table import show, summarise
 from surpass.store import Run
@@ -62,11 +62,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     be used.
     """
     check(config)
-    settings = {"experiment": "search", **asdict(config)}
-    if resume is None:
-        folder = Run.create(out or Path("runs") / f"search-{time.strftime('%Y%m%d-%H%M%S')}", settings).path
-    else:
-        folder = Run.open(resume).path
+    folder = begin("search", config, out=out, resume=resume, free=("policies", "searches", "rows", "jobs")).path
     console = Console(stderr=True)
     console.print(f"run folder: {folder}")
     flow = flow_of(config, folder)

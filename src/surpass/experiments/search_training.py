@@ -14,9 +14,8 @@ verifier calls, those of its searches included. The question and the numbers: `s
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from surpass.domains.proofs.kernel.domain import Kernel, State, pose
 from surpass.domains.proofs.kernel.enumeration import trajectories
 from surpass.errors import ConfigError
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
+from surpass.experiments.records import begin
 from surpass.models.tabular import Tabular
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import Metrics, Objective, log_return
@@ -127,11 +127,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
         raise ConfigError("expected at least one call, step, seed and formula, and two samples; see --help")
     domain = Kernel()
     plays = [trajectories(domain, pose(one), config.horizon, limit=LISTED) for one in config.statements]
-    if resume is None:
-        settings = {"experiment": "search_training", **asdict(config)}
-        run = Run.create(out or Path("runs") / f"search_training-{time.strftime('%Y%m%d-%H%M%S')}", settings)
-    else:
-        run = Run.open(resume)
+    run = begin("search_training", config, out=out, resume=resume, free=("arms", "seeds"))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
     for arm in config.arms:

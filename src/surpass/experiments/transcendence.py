@@ -12,9 +12,8 @@ and all others. The question, the commands and the numbers: `transcendence.md`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from surpass import report
+from surpass.experiments.records import begin
 from surpass.experiments.transcendence_closer import look_closer
 from surpass.experiments.transcendence_runs import check, make_games, play_matches, train_models
 from surpass.experiments.transcendence_table import show, summarise
@@ -29,6 +29,9 @@ from surpass.store import Run
 
 PAWNS = "4k3/ppp5/8/8/8/8/5PPP/4K3 w - - 0 1"  # an ending: few pieces to keep track of
 PAPER = (0.001, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.5)  # its eight temperatures
+# Fields that a run may go on under others of: they add models and matches, or change nothing of what is finished.
+ADDING = ("seeds", "temperatures", "modes", "favor_positions", "favor_nodes")
+FREE = (*ADDING, "device", "compiled", "live", "jobs", "game_jobs", "patience")
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     Raises ConfigError for settings that do not fit together, and what games, training and matches raise.
     """
     check(config)
-    settings = {"experiment": "transcendence", **asdict(config)}
-    if resume is None:
-        folder = Run.create(out or Path("runs") / f"transcendence-{time.strftime('%Y%m%d-%H%M%S')}", settings).path
-    else:
-        folder = Run.open(resume).path
+    folder = begin("transcendence", config, out=out, resume=resume, free=FREE).path
     console = Console(stderr=True)
     console.print(f"run folder: {folder}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,0 +1,56 @@
+"""Where every experiment begins: a run goes on under the settings that it was made with, or is refused."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from surpass.errors import ConfigError, DataError
+from surpass.experiments import EXPERIMENTS
+from surpass.experiments.records import begin
+from surpass.experiments.stored import stored_config
+from surpass.recorded import run_at
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of no experiment."""
+
+    beta: float = 1.0
+    corpus: Path = Path("corpora/basics")
+    seeds: tuple[int, ...] = (0, 1)
+
+
+def test_a_run_goes_on_under_its_own_settings(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    begin("toy", Config(), out=out, resume=None)
+    with pytest.raises(DataError, match="already holds a run"):
+        begin("toy", Config(), out=out, resume=None)
+    before = (out / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="other settings: beta differ"):
+        begin("toy", Config(beta=2.0), out=None, resume=out, free=("seeds",))
+    with pytest.raises(ConfigError, match="other settings: seeds differ"):
+        begin("toy", Config(seeds=(0,)), out=None, resume=out)
+    with pytest.raises(ConfigError, match="other settings: experiment differ"):
+        begin("game", Config(), out=None, resume=out)
+    assert begin("toy", Config(), out=None, resume=out).path == out
+    assert (out / "config.json").read_bytes() == before
+    more = replace(Config(), seeds=(0, 1, 2))
+    begin("toy", more, out=None, resume=out, free=("seeds",))
+    assert stored_config("toy", Config, out) == more  # and so whoever reads the folder knows of them
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_begins_there(name: str) -> None:
+    assert vars(importlib.import_module(EXPERIMENTS[name]))["begin"] is begin
+
+
+def test_a_part_is_opened_or_made(tmp_path: Path) -> None:
+    run = run_at(tmp_path / "part", {"arm": "gfn", "seed": 0})
+    assert run_at(tmp_path / "part", {"arm": "gfn", "seed": 0}) == run
+    with pytest.raises(ConfigError, match="seed differ"):
+        run_at(tmp_path / "part", {"arm": "gfn", "seed": 1})
+    assert run_at(tmp_path / "part", {"arm": "gfn", "seed": 1}, free=("seed",)) == run
