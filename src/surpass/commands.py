@@ -33,6 +33,12 @@ LIBRARY: dict[str, Command] = {
         "surpass.domains.proofs.rocq.coverage:CoverageConfig",
         "surpass.domains.proofs.rocq.coverage:main",
     ),
+    "proofs conjecture": Command(
+        "proofs conjecture CORPUS",
+        "new lemmas out of known ones, proved, and kept where a policy barely proves them",
+        "surpass.domains.proofs.rocq.conjecture_command:ConjectureOptions",
+        "surpass.domains.proofs.rocq.conjecture_command:main",
+    ),
     "proofs library add": Command(
         "proofs library add RUN...",
         "check what runs have proved, and keep it in a library",

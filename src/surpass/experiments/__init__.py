@@ -5,6 +5,7 @@ from __future__ import annotations
 EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
     "search": "surpass.experiments.search",
+    "conjecturing": "surpass.experiments.conjecturing",
     "premises": "surpass.experiments.premises",
     "minif2f": "surpass.experiments.minif2f",
     "search_training": "surpass.experiments.search_training",

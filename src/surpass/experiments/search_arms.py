@@ -13,18 +13,17 @@ Seeds depend on the problem, so no result depends on what was finished when.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from surpass.core import Conversation, Domain, Policy, Problem, Search, Trajectory
-from surpass.errors import ConfigError
-from surpass.experiments import proof_flow
+from surpass.experiments import flow, proof_flow
+from surpass.experiments.flow import Flow
 from surpass.experiments.proof_flow_arms import new_policy
 from surpass.experiments.proof_flow_data import Data, has_hammer, opened, prover
 from surpass.experiments.records import sampled, weights
-from surpass.experiments.stored import stored_config
 from surpass.models.fixed import ROCQ_HAMMER, Fixed
 from surpass.models.mixture import Mixture
 from surpass.models.progress import fit
@@ -81,30 +80,16 @@ def _mcts(config: Config, evaluate: Evaluate[Hashable]) -> Search[Hashable]:
     return partial(limits, evaluate=evaluate)
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """The run whose policies are searched with, and what it was configured with."""
-
-    path: Path
-    config: proof_flow.Config
-
-
 def flow_of(config: Config, folder: Path) -> Flow:
     """Return the run that was given, or the run of our own, made or gone on with where it is not finished.
 
-    Raises DataError for a folder that is no `proof_flow` run, ConfigError where it has not trained what is asked for.
+    Raises as `flow.flow_of` does.
     """
-    path = config.run or folder / "proof_flow"
-    if config.run is None:
-        own = replace(proof_flow.PRESETS[config.train], prover=config.prover, seeds=(config.seed,), sources=())
-        own = replace(own, arms=("base", *config.policies), corpus=config.corpus or own.corpus)
-        if not (path / "summary.json").exists():
-            proof_flow.main(own, out=path, resume=path if (path / "config.json").exists() else None)
-    stored = cast("proof_flow.Config", stored_config("proof_flow", proof_flow.Config, path))
-    trained = [path / "train" / f"{arm}-{config.seed}" for arm in config.policies]
-    if missing := [str(one) for one in trained if not (one / "summary.json").exists()]:
-        raise ConfigError(f"expected finished training in {', '.join(missing)}, found none; choose other --policies")
-    return Flow(path, replace(stored, corpus=config.corpus or stored.corpus, tactic_seconds=config.tactic_seconds))
+    own = replace(proof_flow.PRESETS[config.train], prover=config.prover, seeds=(config.seed,), sources=())
+    own = replace(own, arms=("base", *config.policies), corpus=config.corpus or own.corpus)
+    found = flow.flow_of(config.run, folder / "proof_flow", own, arms=config.policies)
+    chosen = replace(found.config, corpus=config.corpus or found.config.corpus, tactic_seconds=config.tactic_seconds)
+    return replace(found, config=chosen)
 
 
 def measure(config: Config, flow: Flow, folder: Path) -> None:

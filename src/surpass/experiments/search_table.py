@@ -21,8 +21,9 @@ from rich.table import Column, Table
 from surpass.core import Status, Trajectory
 from surpass.evaluation.diversity import distinct_per_solved
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
+from surpass.experiments.flow import Flow
 from surpass.experiments.proof_flow_data import machine, prover
-from surpass.experiments.search_arms import Flow, rows_of
+from surpass.experiments.search_arms import rows_of
 from surpass.recorded import recheck
 from surpass.store import Run
 

@@ -34,3 +34,13 @@ def offered(text: str) -> list[str]:
     if not label or not block.startswith("premises:\n"):
         return []
     return [line.split(" ", 1)[0] for line in reversed(block.splitlines()[1:]) if line]
+
+
+def without_premises(text: str) -> str:
+    r"""Return an observation as it is where no premises are offered.
+
+    >>> without_premises(render("|- A", [], "|- A", ["I : True"])) == render("|- A", [], "|- A")
+    True
+    """
+    _, label, rest = text.partition("initial state:\n")
+    return label + rest if label and text.startswith("premises:\n") else text
