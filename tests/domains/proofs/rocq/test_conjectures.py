@@ -142,6 +142,8 @@ class TestWithRocq:
         printed = capsys.readouterr().out
         assert "proved (T3)" in printed
         assert "new proofs, 0 known before" in printed
+        assert cli.main(["proofs", "library", "show", "--library", str(tmp_path / "proofs.sqlite"), "--scripts"]) == 0
+        assert "conjecture: specialise of N.Num." in capsys.readouterr().out
         assert cli.main(words) == 0
         assert "0 new proofs" in capsys.readouterr().out
         assert cli.main([*words, "--seed", "1"]) == 2  # another question in the same folder

@@ -100,6 +100,10 @@ def show(options: ShowOptions) -> int:
             for proof in found.get(one.key, []):
                 finds = ", ".join(f"{find.policy}, seed {find.seed or '-'}, {find.date}" for find in proof.found)
                 told = f"{proof.problem.data['statement']}\n  {' '.join(proof.script)}\n  {proof.trust}: {finds}"
+                if origin := proof.problem.data.get("conjecture"):
+                    told += (
+                        f"\n  conjecture: {origin['mutation']} of {' and '.join(origin['parents'])}: {origin['how']}"
+                    )
                 console.print(escape(told), highlight=False, soft_wrap=True)
     proofs = sum(len(found.get(one.key, [])) for one in chosen)
     print(f"{len(chosen)} lemmas, {proofs} proofs, in {options.library}")
