@@ -12,9 +12,8 @@ lemmas. The question, the commands and the numbers: `conjecturing.md`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +29,7 @@ from surpass.experiments import proof_flow, teaching
 from surpass.experiments.flow import Flow, flow_of
 from surpass.experiments.proof_flow_arms import demonstrations, new_policy
 from surpass.experiments.proof_flow_data import Data, machine, opened
-from surpass.experiments.records import weights
+from surpass.experiments.records import begin, weights
 from surpass.models.hf import LanguageModel
 from surpass.recorded import recheck
 from surpass.rollouts.runner import derive_seed
@@ -82,11 +81,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     that cannot be used.
     """
     check(config)
-    settings = {"experiment": "conjecturing", **asdict(config)}
-    if resume is None:
-        folder = Run.create(out or Path("runs") / f"conjecturing-{time.strftime('%Y%m%d-%H%M%S')}", settings).path
-    else:
-        folder = Run.open(resume).path
+    folder = begin("conjecturing", config, out=out, resume=resume, free=("arms", "seeds")).path
     console = Console(stderr=True)
     console.print(f"run folder: {folder}")
     own = proof_flow.PRESETS[config.train]

@@ -20,7 +20,7 @@ from surpass.domains.proofs.rocq.library_command import PLACE
 from surpass.errors import ConfigError
 from surpass.models.hf import LanguageModel
 from surpass.models.saved import saved
-from surpass.recorded import unchanged
+from surpass.recorded import run_at
 from surpass.store import Run
 from surpass.verdicts import remembered
 from surpass.verify import Terms
@@ -56,10 +56,7 @@ def main(options: ConjectureOptions) -> int:
     policy = None if options.run is None else LanguageModel.load(saved(options.run))
     folder = options.out or Path("runs") / f"conjectures-{time.strftime('%Y%m%d-%H%M%S')}"
     settings = {"experiment": "conjectures", **asdict(options)}
-    if (folder / "config.json").exists():
-        unchanged(Run(folder), settings, free=("low", "high", "show", "library", "out"))
-    else:
-        Run.create(folder, settings)
+    run_at(folder, settings, free=("low", "high", "show", "library", "out"))
     console = Console()
     console.print(f"run folder: {folder}")
     found = conjecture(
