@@ -44,7 +44,7 @@ def test_exact_duplicates_are_rejected_even_at_a_higher_reward() -> None:
 
 @pytest.mark.parametrize(("new", "stays"), [(-4.0, [-4.0, -1.0]), (-5.0, [-5.0, -1.0]), (-6.0, [-5.0, -1.0])])
 def test_of_near_duplicates_the_higher_reward_stays(new: float, stays: list[float]) -> None:
-    replay = Replay()
+    replay = Replay(tolerance=0.25)
     replay.add(play("apply and_comm."), -5.0)
     replay.add(play("induction n; simpl; auto."), -1.0)
     assert replay.add(play("apply and_comm_x."), new) == (new > -5.0)
@@ -57,6 +57,14 @@ def test_the_tolerance_is_a_share_of_both_lengths() -> None:
         replay = Replay(tolerance=tolerance)
         replay.add(play("aaaa"), -1.0)
         assert replay.add(play("aabb"), -2.0) == kept
+
+
+def test_short_distinct_solutions_stand_side_by_side() -> None:
+    replay = Replay()
+    for action in ("auto.", "eauto.", "tauto.", "lia.", "nia."):
+        assert replay.add(play(action), 0.0)
+    assert not replay.add(play("auto."), 0.0)
+    assert rewards(replay) == [0.0] * 5
 
 
 def test_draw_is_without_repetition_and_by_problem() -> None:
@@ -106,9 +114,12 @@ def test_a_tiny_reward_is_still_drawn_after_the_others() -> None:
     assert [one.actions[0] for one in replay.draw("p", 9, rng=random.Random(0))] == [f"tactic {i}" for i in range(4)]
 
 
-@given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from("pq"), st.floats(-30, 0)), max_size=12))
-def test_invariants_and_exact_restoration(offers: list[tuple[str, str, float]]) -> None:
-    replay, best = Replay(capacity=3), dict[str, float]()
+@given(
+    st.lists(st.tuples(st.text(max_size=5), st.sampled_from("pq"), st.floats(-30, 0)), max_size=12),
+    st.sampled_from([0.0, 0.25]),
+)
+def test_invariants_and_exact_restoration(offers: list[tuple[str, str, float]], tolerance: float) -> None:
+    replay, best = Replay(capacity=3, tolerance=tolerance), dict[str, float]()
     for action, key, log_reward in offers:
         new = action not in {kept.actions[0] for _, kept in replay.stored(key)}
         replay.add(play(action, key=key), log_reward)

@@ -2,8 +2,9 @@
 
 Source: Proof Flow (Ho et al. 2024, arXiv 2410.13224) and its code: per problem at most `capacity` trajectories, the
 lowest log R leaves first; exact duplicates are rejected; of near duplicates (edit distance of the text below
-`tolerance` times the sum of both lengths) the one of higher log R stays. All that has a reward is stored, failures and
-partial credit too: they teach a balance objective what to avoid, and leave first.
+`tolerance` times the sum of both lengths, there 0.25) the one of higher log R stays. By default none count as near: a
+share of the length makes `auto.` and `eauto.`, and most short solutions, exclude each other. All that has a reward is
+stored, failures and partial credit too: they teach a balance objective what to avoid, and leave first.
 Preferring high rewards: Shen et al. 2023 (arXiv 2305.07170); preferring recent arrivals, which are closer to what the
 policy does now: Bartoldson et al. 2025 (arXiv 2503.18929).
 Not here: when to replay (`train.py`), and whose word is enough to be let in (`admission.py`).
@@ -66,7 +67,7 @@ def jointly(log_rewards: Sequence[float], *, preferences: Sequence[Preference]) 
 class Replay:
     """Trajectories by problem key, with their log-rewards at the time."""
 
-    def __init__(self, *, capacity: int = 50, tolerance: float = 0.25, prefer: Preference = uniformly) -> None:
+    def __init__(self, *, capacity: int = 50, tolerance: float = 0.0, prefer: Preference = uniformly) -> None:
         if capacity < 1 or not 0 <= tolerance <= 1:
             found = f"capacity={capacity}, tolerance={tolerance}"
             raise ConfigError(f"Replay: expected capacity >= 1 and 0 <= tolerance <= 1, found {found}")

@@ -229,9 +229,9 @@ def _parts(config: Config, domain: str, arm: Arm, policy: LanguageModel, task: T
     if not arm.acts:
         return _supervised(task, policy, objective)
     replay = (
-        Admission(Replay(), partial(judge_again, terms=Terms(remembered())), every=ADMIT_EVERY)
+        Admission(Replay(tolerance=0.25), partial(judge_again, terms=Terms(remembered())), every=ADMIT_EVERY)
         if domain == "rocq"
-        else Replay()
+        else Replay(tolerance=0.25)
     )
     return Parts(
         policy,

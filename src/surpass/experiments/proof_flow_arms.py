@@ -255,7 +255,7 @@ def _parts(
         demonstrations=known,
         reference=frozen if arm.relative else None,
         heads=Heads() if arm.relative else Heads(log_z=LogZ(policy)),
-        replay=Admission(Replay(), partial(judge_again, terms=Terms(remembered())), every=every)
+        replay=Admission(Replay(tolerance=0.25), partial(judge_again, terms=Terms(remembered())), every=every)
         if arm.replay
         else None,
         evaluate=evaluate,

@@ -171,7 +171,7 @@ def _train(config: Config, path: Path, unit: tuple[str, int], domain: Kernel, pl
         domain=domain,
         search=arm.search(config),
         reference=start if arm.balance else None,
-        replay=Replay(prefer=by_reward) if arm.balance else None,
+        replay=Replay(tolerance=0.25, prefer=by_reward) if arm.balance else None,
         evaluate=evaluate,
     )
     numbers = TrainConfig(
