@@ -6,6 +6,7 @@ EXPERIMENTS: dict[str, str] = {
     "proof_flow": "surpass.experiments.proof_flow",
     "search": "surpass.experiments.search",
     "conjecturing": "surpass.experiments.conjecturing",
+    "lifelong": "surpass.experiments.lifelong",
     "premises": "surpass.experiments.premises",
     "minif2f": "surpass.experiments.minif2f",
     "search_training": "surpass.experiments.search_training",

@@ -93,15 +93,15 @@ def _from_rocq(config: Config, domain: Rocq) -> Data:
         validated = sampled(sorted({problem.group for problem in valid}), config.files)
     else:
         explored = validated = shown
-    human = {problem.key: recorded for problem in train if (recorded := _recorded(domain, problem)) is not None}
-    known = [_slim(problem) for problem in train if problem.key in human]
+    human = {problem.key: trajectory for problem in train if (trajectory := recorded(domain, problem)) is not None}
+    known = [slim(problem) for problem in train if problem.key in human]
     return Data(
         "rocq",
         cast("Domain[Hashable]", domain),
         tuple(known),
         tuple(sampled([p for p in known if p.group in explored], config.explore_problems)),
-        tuple(sampled([_slim(p) for p in valid if p.group in validated], config.valid_problems)),
-        tuple(sampled([_slim(p) for p in test if p.group in shown], config.test_problems)),
+        tuple(sampled([slim(p) for p in valid if p.group in validated], config.valid_problems)),
+        tuple(sampled([slim(p) for p in test if p.group in shown], config.test_problems)),
         human,
         ROCQ_AUTOMATION,
     )
@@ -124,12 +124,12 @@ def _from_kernel(config: Config) -> Data:
     )
 
 
-def _slim(problem: Problem) -> Problem:
+def slim(problem: Problem) -> Problem:
     """Drop the recorded goals of the human proof: they would be written with every trajectory."""
     return replace(problem, data={name: value for name, value in problem.data.items() if name != "steps"})
 
 
-def _recorded(domain: Rocq, problem: Problem) -> Trajectory | None:
+def recorded(domain: Rocq, problem: Problem) -> Trajectory | None:
     """Return the human proof as it was recorded; None where it holds a sentence that policies may not use (T0)."""
     from surpass.domains.proofs.rocq.domain import ProofState
     from surpass.domains.proofs.rocq.rules import normalise, refusal
@@ -137,7 +137,7 @@ def _recorded(domain: Rocq, problem: Problem) -> Trajectory | None:
     tactics = [normalise(sentence) for sentence in problem.data["solution"]]
     if not tactics or any(refusal(tactic) for tactic in tactics):
         return None
-    posed = _slim(problem)
+    posed = slim(problem)
     steps = [
         Step(domain.observe(ProofState(posed, tuple(tactics[:i]), goals, goals)), Proposal(tactic))
         for i, (goals, tactic) in enumerate(zip(problem.data["steps"], tactics, strict=True))

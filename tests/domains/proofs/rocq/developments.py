@@ -23,14 +23,14 @@ Proof. intros P Q H. destruct H. split. assumption. assumption. Qed.
 """
 
 
-def numbers(root: Path, out: Path, more: int = 24) -> Path:
-    """Write `Num.v`, with `more` lemmas that are alike, compile and extract it; return the corpus."""
+def numbers(root: Path, out: Path, *, more: int = 24, name: str = "N") -> Path:
+    """Write `Num.v`, with `more` lemmas that are alike, compile it as `name` and extract it; return the corpus."""
     alike = [
         f"Lemma step_{i} : forall n : nat, n = {i} -> S n = {i + 1}.\nProof. intros n H. rewrite H. reflexivity. Qed.\n"
         for i in range(more)
     ]
     file = root / "Num.v"
     file.write_text(NUMBERS + "".join(alike), encoding="utf-8")
-    subprocess.run(["coqc", "-q", "-R", str(root), "N", str(file)], check=True, capture_output=True)
-    extract(ExtractConfig(path=str(root), name="N", out=str(out), jobs=1))
+    subprocess.run(["coqc", "-q", "-R", str(root), name, str(file)], check=True, capture_output=True)
+    extract(ExtractConfig(path=str(root), name=name, out=str(out), jobs=1))
     return out

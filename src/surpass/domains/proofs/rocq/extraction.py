@@ -51,7 +51,7 @@ SUBSETS = {"basics": ("Logic", "Bool", "Arith", "Lists")}  # folders of the stan
 class ExtractConfig:
     """What to extract, and where to."""
 
-    library: str = "stdlib"  # the installed standard library; set `path` for anything else
+    library: str = "stdlib"  # the standard library, or another one installed beside it, such as mathcomp
     path: str = ""  # a folder of .v files whose compiled libraries exist, or one such file
     name: str = ""  # its logical name (as in -R path name); default: from _CoqProject, else the folder's name
     out: str = ""  # the corpus folder; default: corpora/<library, or name>
@@ -174,8 +174,13 @@ def sources(config: ExtractConfig) -> list[Source]:
         options = ("-R", str(root), config.name) if config.name else project_options(root) or usual
     elif config.library == "stdlib":
         root, options = library_root() / "theories", ()
+    elif config.library.isidentifier() and (root := library_root() / "user-contrib" / config.library).is_dir():
+        options = ("-R", str(root), config.library)
     else:
-        raise ConfigError(f"expected library 'stdlib' or a path, found library {config.library!r}; give --path DIR")
+        raise ConfigError(
+            f"expected library 'stdlib', one installed in {library_root() / 'user-contrib'}, or a path, found library "
+            f"{config.library!r}; install it (mathcomp: apt-get install libcoq-mathcomp-ssreflect), or give --path DIR"
+        )
     folders = SUBSETS.get(config.subset, tuple(filter(None, config.subset.split(","))))
     if unknown := [folder for folder in folders if not (root / folder).is_dir()]:
         names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
