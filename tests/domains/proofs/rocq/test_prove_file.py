@@ -12,6 +12,8 @@ from surpass.core import Observation, Problem, Proposal, Status, Step, Trajector
 from surpass.domains.proofs.rewrite import ProveReport
 from surpass.domains.proofs.rocq import prove_file as module
 from surpass.domains.proofs.rocq.prove_file import open_problems, prove_file
+from surpass.domains.proofs.rocq.sentences import commented, split
+from surpass.domains.proofs.rocq.session import Source
 from surpass.errors import DataError
 from surpass.models.scripted import Scripted
 from surpass.rollouts.runner import Budget
@@ -44,7 +46,7 @@ Proof.
 PROVED = (
     SOURCE.replace("Proof. Qed.", "Proof.\n  reflexivity.\nQed.")
     .replace("True.\n  Admitted.", "True.\nProof.\n  split.\n  assumption.\n  exact I.\nQed.")
-    .replace("Proof. intros. admit.\nAbort.", "Proof.\n  symmetry.\n  exact ax.\nQed.")
+    .replace("Proof. intros. admit.\nAbort.", "Proof. (* intros. *) (* admit. *)\n  symmetry.\n  exact ax.\nQed.")
     .replace("6 = 5. Proof. Admitted.", "6 = 5. Proof.\n  symmetry.\n  exact earlier.\nQed.")
     .replace("n = 3.\nProof.\n", "n = 3.\nProof.\n  eexists.\n  reflexivity.\nQed.\n")
 )
@@ -113,14 +115,70 @@ class TestAgainstTheProver:
         assert file.read_text(encoding="utf-8") == SOURCE
 
     def test_a_file_that_changed_meanwhile_is_left_alone(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def meddling(text: str, path: Path, scratch: Path) -> str:
-            path.write_text("(* edited *)", encoding="utf-8")
+        def meddling(text: str, source: Source, folder: Path) -> str:
+            file.write_text("(* edited *)", encoding="utf-8")
             return ""
 
-        monkeypatch.setattr(module, "_compile", meddling)
+        monkeypatch.setattr(module, "compile_text", meddling)
         report = attempt(file, write=True)
         assert "changed meanwhile" in report.refusal
         assert file.read_text(encoding="utf-8") == "(* edited *)"
+
+    def test_nothing_that_a_person_wrote_is_lost(self, tmp_path: Path) -> None:
+        attempted = """Theorem t : forall n m : nat, m = m.
+Proof.
+  (* important note: try induction *)
+  intros n m; (simpl in *). (* half done *)
+  destruct n.
+  - (* base *) simpl; (* why? *) reflexivity.
+  - admit.
+Abort. (* trailing *)
+"""
+        file = tmp_path / "A.v"
+        file.write_text(attempted, encoding="utf-8")
+        report = attempt(file, {"|- forall n m : nat, m = m": ["reflexivity."]}, write=True)
+        assert (report.refusal, report.left_out) == ("", {})
+        assert (
+            file.read_text(encoding="utf-8")
+            == """Theorem t : forall n m : nat, m = m.
+Proof.
+  (* important note: try induction *)
+  (* intros n m; (simpl in * ). *) (* half done *)
+  (* destruct n. *)
+  (* - *) (* base *) (* simpl; (* why? *) reflexivity. *)
+  (* - *) (* admit. *)
+  reflexivity.
+Qed. (* trailing *)
+"""
+        )
+        assert "-Abort. (* trailing *)" in report.diff.splitlines()
+        assert "+  reflexivity." in report.diff.splitlines()
+
+    def test_a_proof_that_does_not_fit_keeps_no_other_out(self, tmp_path: Path) -> None:
+        file = tmp_path / "A.v"
+        file.write_text(
+            "Section S.\nVariable A : Prop.\nLemma a : True.\nAdmitted.\nEnd S.\n"
+            "Lemma b : True.\nProof. exact (a True). Qed.\nLemma c : 1 = 1.\nAdmitted.\n",
+            encoding="utf-8",
+        )
+        report = attempt(file, {"A : Prop\n|- True": ["exact I."], "|- 1 = 1": ["reflexivity."]}, write=True)
+        assert sorted(report.proofs) == ["A.a", "A.c"]
+        assert (report.written, report.refusal, [*report.left_out]) == (True, "", ["A.a"])
+        assert "Illegal application" in report.left_out["A.a"]
+        told = file.read_text(encoding="utf-8")
+        assert "True.\nAdmitted." in told
+        assert "1 = 1.\nProof.\n  reflexivity.\nQed." in told
+        console = Console(width=200)
+        with console.capture() as shown:
+            console.print(report)
+        assert "does not compile: " in shown.get()
+
+    def test_line_ends_and_a_byte_order_mark_stay(self, tmp_path: Path) -> None:
+        file = tmp_path / "A.v"
+        before = b"\xef\xbb\xbfLemma a :\r\n  0 = 0.\r\nProof. (* n\r\nm *)\r\nAdmitted.\r\n"
+        file.write_bytes(before)
+        assert attempt(file, {"|- 0 = 0": ["reflexivity."]}, write=True).refusal == ""
+        assert file.read_bytes() == before.replace(b"Admitted.", b"  reflexivity.\r\nQed.")
 
     def test_an_axiom_that_is_not_known_at_the_place_does_not_help(self, tmp_path: Path) -> None:
         file = tmp_path / "A.v"
@@ -177,3 +235,8 @@ def test_marks_share_a_line_with_what_they_mark() -> None:
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.v.*give the path"):
         open_problems(tmp_path / "none.v", tmp_path)
+
+
+@pytest.mark.parametrize("tactic", ["*", "{", "intros *.", "f (*).", "a (* b *) c.", 'idtac "(*".', "x *)."])
+def test_a_sentence_becomes_one_comment(tactic: str) -> None:
+    assert split(f"{commented(tactic)} exact I.")[0].text == "exact I."

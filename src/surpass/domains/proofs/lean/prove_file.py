@@ -23,8 +23,8 @@ from surpass.domains.proofs.lean.rules import normalise
 from surpass.domains.proofs.lean.session import Pool
 from surpass.domains.proofs.lean.source import mask
 from surpass.domains.proofs.lean.trust import LOAD, recheck
-from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, replace_file
-from surpass.errors import VerifierError
+from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, difference, replace_file, unwritable
+from surpass.errors import DataError, VerifierError
 from surpass.rollouts.runner import Budget, RunOptions, run
 
 _AXIOM = re.compile(r"^axiom\s+([^\s:({\[⦃]+)", re.MULTILINE)
@@ -70,10 +70,13 @@ def prove_file(  # noqa: PLR0913 - who starts Lean, besides what proving any fil
 ) -> ProveReport:
     """Attempt every hole of a file with `search`, check what was found anew, and, if asked, write it down.
 
-    Raises DataError where the file cannot be read, VerifierError where Lean cannot be started.
+    Raises DataError where the file cannot be read, or not be written though it should, VerifierError where Lean cannot
+    be started.
     """
     file = Path(path).resolve()
     text = _read_again(file)  # it may have changed since
+    if write and (refused := unwritable(file)):
+        raise DataError(refused)
     problems, skipped = open_problems(file, opener)
     found = list[Trajectory]()
     if problems:
@@ -83,18 +86,19 @@ def prove_file(  # noqa: PLR0913 - who starts Lean, besides what proving any fil
     solved = [t for t in best.values() if t.solved]
     verdicts = recheck(solved, opener=opener)
     proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
-    refusal = ""
+    diff, refusal = "", ""
     if write and proved:
         after = changed(text, {_span(t): _filled(t) for t in proved})
         refusal = _elaborate(text, after, file, opener, len(proved))
         refusal = refusal or replace_file(file, _read_again(file), text, after)
+        diff = "" if refusal else difference(file, text, after)
     return ProveReport(
         str(file),
         tuple(best[problem.key] for problem in problems if problem.key in best),
         {t.problem.key: _filled(t) for t in proved},
         tuple(skipped),
         "theorems",
-        written=bool(write and proved and not refusal),
+        diff=diff,
         refusal=refusal,
     )
 

@@ -37,7 +37,7 @@ from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.extraction import TROUBLE, ExtractConfig, replay_file, sources
 from surpass.domains.proofs.rocq.protocol import Limits, Toplevel, version
 from surpass.domains.proofs.rocq.sentences import Sentence, split
-from surpass.domains.proofs.rocq.session import SessionOptions, Source
+from surpass.domains.proofs.rocq.session import SessionOptions, Source, source_text
 from surpass.domains.proofs.rocq.walk import is_statement, stated
 from surpass.errors import SurpassError
 
@@ -178,7 +178,7 @@ def _cover(source: Source, config: CoverageConfig, stop: threading.Event) -> Fil
     began, sentences, ran, stops, text = time.monotonic(), list[Sentence](), 0, "", ""
     proofs = dict[int, tuple[str, Fate, str]]()  # by position
     try:
-        text = Path(source.file).read_text(encoding="utf-8")
+        text = source_text(source.file)
         sentences = split(text)
         with Toplevel(source.top, source.options, Limits(call=config.deadline), noinit=source.noinit) as top:
             found = replay_file(top, sentences, source.top, stop)

@@ -38,7 +38,7 @@ from rich.table import Table
 from surpass.domains.proofs.rocq.corpus import FORMAT
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
 from surpass.domains.proofs.rocq.sentences import Sentence, split
-from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.session import Source, source_text
 from surpass.domains.proofs.rocq.trust import axioms
 from surpass.domains.proofs.rocq.walk import RefusedError, Replayed, walk
 from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
@@ -270,7 +270,7 @@ def _extract_file(source: Source, out: Path, deadline: float, stop: threading.Ev
         return FileReport(source.top, header["lemmas"], header["skipped"], header["seconds"])
     started = time.monotonic()
     try:
-        sentences = split(Path(source.file).read_text(encoding="utf-8"))
+        sentences = split(source_text(source.file))
         with Toplevel(source.top, source.options, Limits(call=deadline), noinit=source.noinit) as top:
             found = replay_file(top, sentences, source.top, stop)
         if found.failure:

@@ -15,7 +15,7 @@ import json
 import sqlite3
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from typing import Any
 from surpass.domains.proofs.rewrite import changed
 from surpass.domains.proofs.rocq.library import Proof, context, proofs
 from surpass.domains.proofs.rocq.protocol import version
-from surpass.domains.proofs.rocq.prove_file import compile_text, laid_out
+from surpass.domains.proofs.rocq.prove_file import fitting, laid_out
 from surpass.domains.proofs.rocq.relocation import relocated
 from surpass.domains.proofs.rocq.sentences import Sentence, split
-from surpass.domains.proofs.rocq.session import Place, Source, check_statement
+from surpass.domains.proofs.rocq.session import Place, check_statement, source_text
 from surpass.errors import ConfigError, DataError
 from surpass.store import append_lines
 
@@ -130,19 +130,16 @@ def _export_file(file: str, chosen: Sequence[Proof], out: Path, sources: Path | 
                 raise DataError("the file has changed before this lemma since the proof was added")
             if source is None:
                 source = place.source
-                text = _read(source.file)
+                text = source_text(source.file)
             changes[key] = _change(split(text), place, proof)
         except DataError as error:
             told.left_out[key] = str(error)
     if source is None:
         return told
-    kept = dict[tuple[int, int], str]()
     with tempfile.TemporaryDirectory(prefix="surpass-export-") as scratch:
-        for key, refused in _fitting(changes, kept, text, source, Path(scratch)):
-            if refused:
-                told.left_out[key] = f"the file does not compile with it: {' '.join(refused.split())}"
-            else:
-                told.proofs.append(key)
+        kept, refused = fitting(changes, text, source, base=text, scratch=Path(scratch) / "compile")
+    told.left_out |= {key: f"the file does not compile with it: {reason}" for key, reason in refused.items()}
+    told.proofs += [key for key in changes if key not in refused]
     if told.proofs:
         package, _, name = source.top.rpartition(".")
         folder = out.joinpath(*package.split(".")) if package else out
@@ -152,11 +149,6 @@ def _export_file(file: str, chosen: Sequence[Proof], out: Path, sources: Path | 
         told.file = (folder / f"{name}.v").relative_to(out).as_posix()
         told.command = ["coqc", *without, *source.options, "-Q", ".", package, f"{name}.v"]
     return told
-
-
-def _read(file: str) -> str:
-    with Path(file).open(encoding="utf-8", newline="") as source:  # line ends stay as they are
-        return source.read()
 
 
 def _change(found: Sequence[Sentence], place: Place, proof: Proof) -> dict[tuple[int, int], str]:
@@ -177,26 +169,3 @@ def _change(found: Sequence[Sentence], place: Place, proof: Proof) -> dict[tuple
         start = found[place.position].start
         replaced[start, start] = "".join(f"{one}\n" for one in place.preamble)
     return replaced
-
-
-def _fitting(
-    changes: Mapping[str, Mapping[tuple[int, int], str]],
-    kept: dict[tuple[int, int], str],
-    text: str,
-    source: Source,
-    scratch: Path,
-) -> Iterator[tuple[str, str]]:
-    """Put into `kept` what compiles together; yield each lemma with what Rocq says of the file with it, or nothing."""
-    if not changes:
-        return
-    together = {**kept, **{span: new for one in changes.values() for span, new in one.items()}}
-    refused = compile_text(changed(text, together), source, scratch / str(len([*scratch.iterdir()])))
-    if not refused:
-        kept |= together
-        yield from ((key, "") for key in changes)
-    elif len(changes) == 1:
-        yield from ((key, refused) for key in changes)
-    else:
-        items = list(changes.items())
-        for half in (items[: len(items) // 2], items[len(items) // 2 :]):
-            yield from _fitting(dict(half), kept, text, source, scratch)

@@ -36,7 +36,7 @@ from surpass.core import Problem
 from surpass.domains.proofs.retrieval import Demand, Premise
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
 from surpass.domains.proofs.rocq.sentences import split
-from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.session import Source, source_text
 from surpass.domains.proofs.rocq.walk import UNENDED, Replayed, walk
 from surpass.errors import DataError, SurpassError, VerifierError
 
@@ -187,7 +187,7 @@ class _Record:
 
 
 def _entries(source: Source, deadline: float, stop: threading.Event) -> list[Entry]:
-    sentences = split(Path(source.file).read_text(encoding="utf-8"))
+    sentences = split(source_text(source.file))
     record, seen, first = _Record(), 0, True
     with Toplevel(source.top, source.options, Limits(call=deadline), noinit=source.noinit) as top:
         for met in walk(top, sentences, source.top):

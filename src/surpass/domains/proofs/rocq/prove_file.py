@@ -2,7 +2,8 @@
 
 A lemma is open where its proof ends in `Admitted.` or `Abort.`, is empty (`Proof. Qed.`), or where the file ends before
 it does. A proof counts once a fresh process has accepted it (`trust.recheck`), and the file is replaced, in one step,
-only after the whole changed file has compiled in a scratch folder.
+only after the whole changed file has compiled in a scratch folder: proofs that it does not compile with are left out
+and named. Nothing that a person has written is lost: comments stay, each tactic of an unfinished attempt becomes one.
 
 **Assumptions.** There is no human proof to compare with, so a proof may rest on what stands at its place: the axioms
 and parameters that Rocq knows there, and lemmas left open earlier in the same file (those stay visible in it).
@@ -14,24 +15,26 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count as count_from
 from itertools import pairwise
 from pathlib import Path
 
 from surpass.core import Policy, Problem, Search, Status, Trajectory
-from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, replace_file
+from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, difference, replace_file, unwritable
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.extraction import logical_name, project_options, record
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.remembered import recheck
-from surpass.domains.proofs.rocq.sentences import Sentence, split
-from surpass.domains.proofs.rocq.session import Source
+from surpass.domains.proofs.rocq.sentences import Sentence, commented, split
+from surpass.domains.proofs.rocq.session import Source, source_text
 from surpass.domains.proofs.rocq.walk import UNENDED, RefusedError, Replayed, is_open, is_statement, walk
 from surpass.errors import DataError, VerifierError
 from surpass.rollouts.runner import Budget, RunOptions, run
 from surpass.verdicts import remembered
 
 _EMPTY = re.compile(r"(?:Qed|Defined)\s*\.")
+_END = re.compile(r"(?:Admitted|Abort|Qed|Defined)\b")
 _PROOF = re.compile(r"Proof\b")
 _AXIOM = re.compile(r"(\S+?):(?:\s|$)")
 _AXIOMS = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive]."
@@ -47,7 +50,7 @@ def open_problems(
     while they are used. `deadline` is in seconds for each sentence. Raises DataError where the file cannot be read.
     """
     file = Path(path).resolve()
-    text = _text(file)
+    text = source_text(file)
     try:
         sentences = split(text)
     except DataError as error:
@@ -57,7 +60,7 @@ def open_problems(
     mended = _mend(sentences)
     if mended != sentences:
         copy = Path(scratch) / file.name
-        copy.write_text(changed(text, {(s.start, s.end): m.text for s, m in zip(sentences, mended, strict=True)}))
+        copy.write_text(changed(text, {(m.start, m.end): m.text for m in mended if m not in sentences}))
         source = Source(str(copy), source.top, False, options)
     problems, skipped = list[Problem](), list[Skipped]()
     try:
@@ -88,10 +91,13 @@ def prove_file(
 ) -> ProveReport:
     """Attempt every open lemma of a file with `search`, check what was found anew, and, if asked, write it down.
 
-    Raises DataError where the file cannot be read; a file that Rocq refuses gives a report that says so.
+    Raises DataError where the file cannot be read, or not be written though it should; a file that Rocq refuses gives a
+    report that says so.
     """
     file = Path(path).resolve()
-    text = _text(file)
+    text = source_text(file)
+    if write and (refused := unwritable(file)):
+        raise DataError(refused)
     with tempfile.TemporaryDirectory(prefix="surpass-prove-") as scratch:
         problems, skipped = open_problems(file, scratch)
         with Rocq(problems) as domain:
@@ -101,27 +107,25 @@ def prove_file(
         known = remembered()
         verdicts = recheck(solved, known)
         proved = [t for t, verdict in zip(solved, verdicts, strict=True) if verdict.status is Status.ACCEPTED]
-        refusal = ""
+        diff, refusal, left_out = "", "", dict[str, str]()
         if write and proved:
-            after = changed(text, {t.problem.data["span"]: f"\n{_script(t)}" for t in proved})
-            refusal = _compile(after, file, Path(scratch)) or replace_file(file, _text(file), text, after)
+            kept, left_out = _fitting(text, proved, file, Path(scratch))
+            after = changed(text, kept)
+            if not kept:
+                reason = next(iter(left_out.values()))
+                refusal = f"expected the changed file to compile, found {reason}; nothing was written"
+            elif not (refusal := replace_file(file, source_text(file), text, after)):
+                diff = difference(file, text, after)
         return ProveReport(
             str(file),
             tuple(best[problem.key] for problem in problems),
             {t.problem.key: _script(t, opening=True) for t in proved},
             tuple(skipped),
-            written=bool(write and proved and not refusal),
+            diff=diff,
             refusal=refusal,
+            left_out=left_out,
             known=known.hits if known else 0,
         )
-
-
-def _text(file: Path) -> str:
-    try:
-        with file.open(encoding="utf-8", newline="") as source:  # line ends stay as they are
-            return source.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"expected Rocq source in {file}, found {error}; give the path of a .v file") from error
 
 
 def _mend(sentences: Sequence[Sentence]) -> list[Sentence]:
@@ -179,11 +183,65 @@ def laid_out(actions: Sequence[str]) -> str:
     return "\n".join([*lines, *(["  " + " ".join(marks)] if marks else [])])
 
 
-def _compile(text: str, file: Path, scratch: Path) -> str:
-    """Compile a changed file under its own logical name; return what Rocq refused, or nothing."""
+def _kept(old: str) -> str:
+    """Return an unfinished attempt without its end, each of its sentences as a comment.
+
+    >>> _kept(" (* why? *) intro n. Admitted.")
+    ' (* why? *) (* intro n. *)'
+    """
+    found = split(old)
+    if found and _END.match(found[-1].text):
+        old = old[: found.pop().start]
+    return changed(old, {(one.start, one.end): commented(one.text) for one in found}).rstrip()
+
+
+Changes = Mapping[tuple[int, int], str]  # from start to end of a text -> what stands there instead
+
+
+def _fitting(
+    text: str, proved: Sequence[Trajectory], file: Path, scratch: Path
+) -> tuple[dict[tuple[int, int], str], dict[str, str]]:
+    """Return the proofs that fit into a file together, as changes of it, and what Rocq says of the others."""
     options = project_options(file.parent) or ("-Q", str(file.parent), "")
-    refused = compile_text(text, Source(str(file), logical_name(file, options), False, options), scratch / "compile")
-    return f"expected the changed file to compile, found {refused}; nothing was written" if refused else ""
+    source = Source(str(file), logical_name(file, options), False, options)
+    changes, admitted = dict[str, Changes](), dict[tuple[int, int], str]()
+    for one in proved:
+        start, end = one.problem.data["span"]
+        kept = _kept(text[start:end])
+        changes[one.problem.key] = {(start, end): f"{kept}\n{_script(one)}"}
+        admitted[start, end] = f"{kept}\nAdmitted."
+    return fitting(changes, text, source, base=changed(text, admitted), scratch=scratch / "compile")
+
+
+def fitting(
+    changes: Mapping[str, Changes], text: str, source: Source, *, base: str, scratch: Path
+) -> tuple[dict[tuple[int, int], str], dict[str, str]]:
+    """Return the changes of a text that compile together, and what Rocq says of the text with each of the others.
+
+    Where they do not all fit, halves of them are tried, unless `base`, the text with other proofs, does not compile
+    either. `scratch` is a new folder.
+    """
+    scratch.mkdir()
+    kept, refused, count = dict[tuple[int, int], str](), dict[str, str](), count_from(1)
+
+    def compiled(new: str) -> str:
+        return compile_text(new, source, scratch / str(next(count)))
+
+    def keep(some: Sequence[str], *, sure: bool) -> None:
+        together = kept | {span: new for key in some for span, new in changes[key].items()}
+        if not (reason := compiled(changed(text, together))):
+            kept.update(together)
+        elif len(some) == 1:
+            refused[some[0]] = " ".join(reason.split())
+        elif not sure and (reason := compiled(base)):
+            refused.update(dict.fromkeys(some, " ".join(reason.split())))
+        else:
+            keep(some[: len(some) // 2], sure=True)
+            keep(some[len(some) // 2 :], sure=True)
+
+    if changes:
+        keep([*changes], sure=False)
+    return kept, refused
 
 
 def compile_text(text: str, source: Source, folder: Path) -> str:

@@ -64,6 +64,20 @@ def split(text: str) -> list[Sentence]:
     return sentences
 
 
+def commented(sentence: str) -> str:
+    """Return a sentence inside a comment; what would end the comment too early is taken apart.
+
+    >>> commented("rewrite H in (n |- *).")
+    '(* rewrite H in (n |- * ). *)'
+    """
+    comment = f"(* {sentence} *)"
+    try:
+        whole = not split(comment)
+    except SentenceError:
+        whole = False
+    return comment if whole else f"(* {sentence.replace('*)', '* )').replace('(*', '( *')} *)"
+
+
 def _skip_blanks(text: str, position: int) -> int:
     """Return the position of the first character at or after `position` that is in neither a blank nor a comment."""
     while True:

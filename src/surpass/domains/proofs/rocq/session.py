@@ -97,13 +97,24 @@ class Outcome:
     exhausted: bool = False
 
 
+def source_text(file: Path | str) -> str:
+    """Return a source file as Rocq reads it: line ends as they are, without a byte order mark.
+
+    All who read sources do it here, so that they agree on every sentence. Raises DataError where it cannot be read.
+    """
+    try:
+        with Path(file).open(encoding="utf-8-sig", newline="") as source:
+            return source.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"expected Rocq source in {file}, found {error}; give the path of a .v file, or extract the corpus again"
+        ) from error
+
+
 @lru_cache(maxsize=64)
 def sentences(file: str) -> tuple[str, ...]:
     """Return the sentences of a source file. Raises DataError where it cannot be read."""
-    try:
-        return tuple(sentence.text for sentence in split(Path(file).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"expected Rocq source in {file}, found {error}; extract the corpus again") from error
+    return tuple(sentence.text for sentence in split(source_text(file)))
 
 
 def check_statement(place: Place) -> None:
