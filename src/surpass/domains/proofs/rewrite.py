@@ -88,8 +88,8 @@ def changed(text: str, changes: Mapping[tuple[int, int], str]) -> str:
 
 def difference(file: Path, before: str, after: str) -> str:
     """Return what was changed in a file, as a unified diff."""
-    lines = ([line.rstrip("\r") for line in text.split("\n")] for text in (before, after))
-    return "\n".join(unified_diff(*lines, str(file), str(file), lineterm=""))
+    old, new = ([line.rstrip("\r") for line in text.split("\n")] for text in (before, after))
+    return "\n".join(unified_diff(old, new, str(file), str(file), lineterm=""))
 
 
 def unwritable(file: Path) -> str:
