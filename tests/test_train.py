@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return,
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import warmth
 from surpass.replay import Replay
+from surpass.rollouts import runner
+from surpass.rollouts.runner import RunOptions
+from surpass.rollouts.workers import Workers
 from surpass.schedules import Constant, Linear
 from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
@@ -260,6 +264,21 @@ def test_a_run_ends_with_the_step_that_reaches_a_cap(tmp_path: Path, total: str)
     assert (row["step"], row[total], row["loss"]) == (3, rows[2][total], rows[2]["loss"])
     assert train(replace(capped, steps=100), searching(), folder) == row == folder.summary()
     assert len(folder.metrics()) == 3
+
+
+def test_workers_are_started_once_for_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted(Workers[TinyState]):
+        started = 0
+
+        def __enter__(self) -> Self:
+            Counted.started += 1
+            return super().__enter__()
+
+    monkeypatch.setattr(runner, "Workers", Counted)
+    alone, together = Run.create(tmp_path / "alone", {}), Run.create(tmp_path / "together", {})
+    last = train(replace(CONFIG, steps=3), searching(options=RunOptions(workers=1)), together)
+    assert Counted.started == 1
+    assert last["loss"] == train(replace(CONFIG, steps=3), searching(), alone)["loss"]
 
 
 def test_a_search_that_goes_on_after_its_last_record_is_billed_whole(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -30,7 +31,7 @@ from surpass.objectives.batch import Batch, Metrics, collate, push
 from surpass.recipe import Learner, Parts, TrainConfig, check, explored, sharpened, spent, warmth
 from surpass.resume import checkpoint, made_of, restore
 from surpass.rollouts.budget import bill
-from surpass.rollouts.runner import derive_seed, run
+from surpass.rollouts.runner import derive_seed, run, standing
 from surpass.store import Run
 
 __all__ = ["Learner", "Parts", "TrainConfig", "train"]
@@ -67,8 +68,10 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     else:
         row = restore(state, config, parts, optimiser, made=made)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    silent = not sys.stderr.isatty()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=silent) as progress:
+    shown = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty())
+    with shown as progress, ExitStack() as stack:
+        if parts.domain is not None:  # workers are started once, not for every step
+            parts = replace(parts, options=stack.enter_context(standing(parts.options, parts.domain)))
         task = progress.add_task("train", total=config.steps, completed=int(row["step"]))
         for step in range(int(row["step"]), config.steps):
             if spent(config, row):  # a resumed run that had ended

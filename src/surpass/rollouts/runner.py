@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -40,7 +40,7 @@ from surpass.rollouts.seeds import derive_seed
 from surpass.rollouts.trace import Event
 from surpass.rollouts.workers import Failed, Inline, Pool, Workers
 
-__all__ = ["Budget", "RunOptions", "derive_seed", "run"]
+__all__ = ["Budget", "RunOptions", "derive_seed", "run", "standing"]
 
 Row = list[Proposal] | Scored  # the answer to one observation
 
@@ -86,16 +86,25 @@ def run(
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     terms = Terms(search, domain, budget, seed, options.step, options.trace)
     upcoming = (Live(problem, replica, terms) for problem in problems for replica in range(options.replicas))
-    with ExitStack() as stack:
-        pool: Inline[State] | Pool[State]
-        if options.pool is not None:
-            pool = stack.enter_context(options.pool.borrow())
-        elif options.workers:
-            opened = stack.enter_context(Workers(domain, options.workers, deadline=options.deadline))
-            pool = stack.enter_context(opened.borrow())
+    with standing(options, domain) as opened:
+        if opened.pool is None:
+            yield from _converse(upcoming, policies, Inline(domain), options)
         else:
-            pool = Inline(domain)
-        yield from _converse(upcoming, policies, pool, options)
+            with opened.pool.borrow() as pool:
+                yield from _converse(upcoming, policies, pool, options)
+
+
+@contextmanager
+def standing(options: RunOptions, domain: Domain[State]) -> Iterator[RunOptions]:
+    """Open the workers that options ask for, to be used in several runs; options with a pool, or without workers, stay.
+
+    Processes take seconds to start and a domain may take minutes to open: who calls `run` again and again does it here.
+    """
+    if options.pool is not None or not options.workers:
+        yield options
+        return
+    with Workers(domain, options.workers, deadline=options.deadline) as pool:
+        yield replace(options, pool=pool)
 
 
 def _converse(
