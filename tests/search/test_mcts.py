@@ -9,10 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surpass.conformance import check_search
-from surpass.core import Apply, BudgetSpent, Lost, Observation, Proposal, Propose, Score, Scored, Status, Trajectory
+from surpass.core import (
+    Apply,
+    BudgetSpent,
+    Lost,
+    Observation,
+    Proposal,
+    Propose,
+    Score,
+    Scored,
+    Status,
+    Step,
+    Trajectory,
+    Verdict,
+)
 from surpass.domains.proofs.kernel.domain import Kernel, pose
 from surpass.models.scripted import Automaton, Scripted, Uniform
-from surpass.rollouts.runner import Budget, run
+from surpass.rollouts.runner import Budget, RunOptions, run
+from surpass.rollouts.trace import Event
 from surpass.search.evaluate import Opinion, by_rollouts, by_score
 from surpass.search.mcts import Noise, mcts, perturb
 from surpass.search.tree import Edge, Spot, back_up, reaches, refresh, select
@@ -105,11 +119,55 @@ def test_a_batch_of_leaves_is_one_ask_of_each_kind() -> None:
 
 def test_one_seat_finds_a_proof_and_records_its_visits() -> None:
     domain, policy = graph({"a": {"ab": ("b", -2.0), "ac": ("c", -0.1)}, "b": {"bg": ("goal", -0.1)}, "c": {}})
-    (found,) = run(mcts, [PROBLEM], domain, policy)
-    assert found.solved
-    assert found.actions == ("ab", "bg")
-    assert [set(step) for step in found.info["visits"]] == [{"ab", "ac"}, {"bg"}]
-    assert found.steps[0].proposal.logp == -2.0  # as the policy proposed it
+    for proofs, visits in ((False, [{"ab", "ac"}, {"bg"}]), (True, [set(), set()])):  # by the first rollout of all
+        search = partial(mcts, evaluate=partial(by_rollouts, proofs=proofs))
+        (found,) = run(search, [PROBLEM], domain, policy)
+        assert found.solved
+        assert found.actions == ("ab", "bg")
+        assert [set(step) for step in found.info["visits"]] == visits
+        assert found.steps[0].proposal.logp == -2.0  # as the policy proposed it
+
+
+def test_proofs_of_rollouts_are_yielded_once_and_the_tree_goes_on() -> None:
+    """All that was accepted in the domain is yielded, whoever met it, for one seat and not for two."""
+    problem = pose(r"A -> A \/ (A \/ A)")
+    for depth, most in ((5, 99), (128, 2)):
+        accepted = list[tuple[str, ...]]()
+        events = list[Event]()
+        search = partial(mcts, simulations=60, solutions=most, max_depth=depth, c_puct=5.0)
+        found = list(run(search, [problem], Kernel(), Uniform(), seed=2, options=RunOptions(trace=events.append)))
+        ways: dict[int, tuple[str, ...]] = {0: ()}
+        for pair in (pair for event in events if event["kind"] == "apply" for pair in event["pairs"]):
+            way = (*ways[pair["source"]], pair["action"])
+            ways.setdefault(pair["node"], way)
+            if pair["status"] == "accepted" and way not in accepted and len(way) <= depth:
+                accepted.append(way)
+        assert len(found) == min(most, len(accepted)) >= 2
+        assert {one.actions for one in found} <= set(accepted)
+        assert len({one.actions for one in found}) == len(found)
+        assert any(not all(one.info["visits"]) for one in found)  # a rollout's
+        assert all(len(one.info["visits"]) == len(one.steps) for one in found)
+    rollouts = partial(by_rollouts, max_steps=5)
+    assert len(list(run(partial(mcts, evaluate=rollouts, simulations=9, solutions=9), [GAME], nim(4), PLAYER))) == 1
+
+
+def test_proofs_that_were_paid_for_are_yielded_when_the_budget_ends() -> None:
+    """One of two rollouts is accepted, and the budget ends while the other plays on."""
+    domain = diamond()
+    b, d = at(domain, "up"), at(domain, "up", "join")
+    search = mcts(domain, PROBLEM, at(domain), evaluate=partial(by_rollouts, n=2, max_steps=9))
+    answers = [
+        [[Proposal("up")]],  # of the root
+        [[Proposal("up")], [Proposal("up")]],
+        [b, b],
+        [[Proposal("join")], [Proposal("join")]],
+        [d, d],
+        [[Proposal("finish")], [Proposal("no")]],
+        [at(domain, "up", "join", "finish"), d],
+        BudgetSpent("none"),
+    ]
+    _, found = talk(search, answers)
+    assert [(one.solved, one.actions) for one in found] == [(True, ("up", "join", "finish"))]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +263,8 @@ def test_rollouts_value_states_by_their_mean_return() -> None:
         conversation.send([d, at(domain, "up", "no"), at(domain, "up", "join", "finish")])
     first, second = stopped.value.value
     assert first == Opinion((join,), (1.0,), (0.0,))  # one unfinished, one rejected
-    assert second == Opinion((finish,), (1.0,), (0.5,))  # one accepted, one without an action, which counts 0
+    proof = ((Step(domain.observe(d), finish),), Verdict(Status.ACCEPTED, (1.0,), "automaton"))
+    assert second == Opinion((finish,), (1.0,), (0.5,), (proof,))  # accepted, and without an action, which counts 0
 
 
 def test_a_loss_does_not_count_and_what_is_unfinished_does() -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.core import Conversation, Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError
 from surpass.models.scripted import Scripted, Uniform
 from surpass.models.tabular import Tabular
@@ -16,6 +16,7 @@ from surpass.objectives.batch import collate, log_return
 from surpass.objectives.likelihood import likelihood
 from surpass.rollouts.runner import Budget, run
 from surpass.search.best_first import best_first
+from surpass.search.evaluate import by_rollouts
 from surpass.search.in_turn import in_turn
 from surpass.search.mcts import mcts
 from surpass.search.sampling import sample
@@ -78,7 +79,7 @@ def test_likelihood_of_the_targets_has_the_visits_as_its_fixed_point() -> None:
 def test_a_tree_search_is_run_and_charged() -> None:
     domain, policy = by_seed(forest())
     problems = list(domain.problems("train"))[:2]
-    tree = partial(mcts, simulations=20, solutions=9)
+    tree = partial(mcts, simulations=20, solutions=9, evaluate=partial(by_rollouts, proofs=False))
     found = list(run(partial(visit_targets, search=tree, n=8), problems, domain, policy, seed=3))
     plain = list(run(tree, problems, domain, policy, seed=3))
     assert {one.problem.key for one in found} == {one.key for one in problems}
@@ -89,6 +90,18 @@ def test_a_tree_search_is_run_and_charged() -> None:
         assert len(mine) == 8 * len(last.info["visits"])
         (steps,) = {one.info["steps"] for one in mine}
         assert steps >= last.info["steps"]  # the tree may grow on after its last proof
+
+
+def test_the_proof_of_a_rollout_does_not_hide_the_visits() -> None:
+    bare = Trajectory(Problem("p"), VISITED.steps, VISITED.verdict, {"visits": [{}, {}]})
+
+    def search(domain: object, problem: Problem, state: object, /) -> Conversation[None]:
+        yield from (bare, VISITED, bare)
+
+    domain = diamond()
+    (problem,) = domain.problems("train")
+    made = list(visit_targets(domain, problem, domain.start(problem), search=search, n=8))
+    assert made == list(targets(VISITED, domain.observe(domain.start(problem)), 8))
 
 
 def test_a_search_that_counts_no_visits_keeps_its_record() -> None:

@@ -100,7 +100,7 @@ def _rollouts(config: Config, n: int) -> Search[State]:
 
 
 def _visits(config: Config) -> Search[State]:
-    evaluate = partial(by_rollouts, width=8, max_steps=config.horizon)
+    evaluate = partial(by_rollouts, width=8, max_steps=config.horizon, proofs=False)
     tree: Search[State] = partial(mcts, simulations=16, solutions=64, max_depth=config.horizon, evaluate=evaluate)
     return partial(visit_targets, search=tree)
 

@@ -17,17 +17,18 @@ from typing import TypeAlias
 from surpass.core import (
     Conversation,
     Domain,
-    Lost,
     Observation,
     Problem,
     Proposal,
     State,
     Status,
-    apply,
+    Step,
+    Verdict,
     propose,
     score,
 )
 from surpass.search.expand import distinct
+from surpass.search.play import Play, play_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Opinion:
     actions: tuple[Proposal, ...]
     prior: tuple[float, ...]
     values: tuple[float, ...] = ()  # a seat beyond its end has value 0
+    proofs: tuple[tuple[tuple[Step, ...], Verdict], ...] = ()  # accepted plays that were met on from the state
+    spent: bool = False  # the budget ended meanwhile: the search may not ask again
 
 
 Evaluate: TypeAlias = Callable[[Domain[State], Problem, Sequence[State]], Conversation[list[Opinion]]]
@@ -65,37 +68,34 @@ def by_score(
 
 
 def by_rollouts(
-    domain: Domain[State], problem: Problem, states: Sequence[State], *, width: int = 8, n: int = 1, max_steps: int = 8
+    domain: Domain[State],
+    problem: Problem,
+    states: Sequence[State],
+    *,
+    width: int = 8,
+    n: int = 1,
+    max_steps: int = 8,
+    proofs: bool = True,
 ) -> Conversation[list[Opinion]]:
     """Ask for up to `width` proposals, and let the mean returns of `n` sampled rollouts from each state be its values.
 
     A rollout that is unfinished after `max_steps` or for which the policy has nothing to say counts 0 for every seat;
-    one that ends unknown or lost does not count.
+    one that ends unknown or lost does not count. Accepted ones are handed on, as they were paid for like any
+    proof; not so without `proofs`, where the lines of the tree itself are wanted (`targets.py`).
     """
     opinions = yield from by_proposals([domain.observe(state) for state in states], width)
-    returns: list[list[tuple[float, ...]]] = [[] for _ in states]
-    playing = [(leaf, state) for leaf, state in enumerate(states) for _ in range(n)]
-    for _ in range(max_steps):
-        rows = yield from propose([domain.observe(state) for _, state in playing], 1)
-        moves = [(leaf, state, row[0].action) for (leaf, state), row in zip(playing, rows, strict=True) if row]
-        for (leaf, _), row in zip(playing, rows, strict=True):
-            if not row:
-                returns[leaf].append(())
-        after = yield from apply([(state, action) for _, state, action in moves])
-        playing = []
-        for (leaf, _, _), state in zip(moves, after, strict=True):
-            if isinstance(state, Lost):
-                continue
-            verdict = domain.verify(state)
-            if verdict is None:
-                playing.append((leaf, state))
-            elif verdict.status is not Status.UNKNOWN:
-                returns[leaf].append(verdict.returns)
-        if not playing:
-            break
-    for leaf, _ in playing:
-        returns[leaf].append(())
-    return [replace(opinion, values=_mean(found)) for opinion, found in zip(opinions, returns, strict=True)]
+    starts = [Play((state,)) for state in states for _ in range(n)]
+    plays = yield from play_on(domain, starts, max_steps=max_steps)
+    told = [_told(opinion, plays[n * leaf : n * (leaf + 1)]) for leaf, opinion in enumerate(opinions)]
+    return told if proofs else [replace(one, proofs=()) for one in told]
+
+
+def _told(opinion: Opinion, plays: Sequence[Play[State]]) -> Opinion:
+    """Return the opinion with what came of rollouts from its state."""
+    known = [(play, play.verdict) for play in plays if play.verdict and play.verdict.status is not Status.UNKNOWN]
+    values = _mean([verdict.returns if play.end == "verdict" else () for play, verdict in known])
+    proofs = tuple((play.steps, verdict) for play, verdict in known if verdict.status is Status.ACCEPTED)
+    return replace(opinion, values=values, proofs=proofs, spent=any(play.end == "budget" for play in plays))
 
 
 def by_proposals(observations: Sequence[Observation], width: int) -> Conversation[list[Opinion]]:

@@ -33,7 +33,7 @@ from surpass.core import (
 from surpass.rollouts.seeds import derive_seed
 from surpass.search.evaluate import Evaluate, by_rollouts
 from surpass.search.expand import check, unsolved
-from surpass.search.tree import Path, Spot, back_up, best_line, reaches, refresh, select, visits, widen
+from surpass.search.tree import Edge, Path, Spot, back_up, best_line, reaches, refresh, select, visits, widen
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,16 @@ def mcts(  # noqa: PLR0913 - every limit is one that experiments compare
 ) -> Conversation[None]:
     """Run up to `simulations` simulations from `state` and yield what they found.
 
-    With one seat: up to `solutions` accepted trajectories, as they are found; without any, one that is REJECTED and
-    has no steps if all actions considered were tried (info["end"] "exhausted", or "depth" where `max_depth` cut paths
-    short), else the line of best play so far, UNKNOWN ("simulations", "budget"). With several seats: the line of best
-    play, with the verdict it ends in, or UNKNOWN; the search stops early once the root is settled. `win` is the most
-    that a seat can get.
+    With one seat: up to `solutions` accepted trajectories, as the tree or a rollout finds them; without any, one that
+    is REJECTED and has no steps if all actions considered were tried (info["end"] "exhausted", or "depth" where
+    `max_depth` cut paths short), else the line of best play so far, UNKNOWN ("simulations", "budget"). With several
+    seats: the line of best play, with the verdict it ends in, or UNKNOWN; the search stops early once the root is
+    settled. `win` is the most that a seat can get.
 
-    `info` holds "visits", one dict of action counts for each step (of the root alone where there are no steps), and
-    counts of simulations, merged, unknown and lost nodes; without a proof also "value", the mean returns of the root,
-    and "settled". Nodes with equal keys are one. A child that is unknown or lost is not visited again.
+    `info` holds "visits", one dict of action counts for each step (of the root alone where there are no steps; empty
+    for steps of a rollout), and counts of simulations, merged, unknown and lost nodes; without a proof also "value",
+    the mean returns of the root, and "settled". Nodes with equal keys are one. A child that is unknown or lost is not
+    visited again.
     """
     check("mcts", simulations=simulations, leaves=leaves, max_depth=max_depth, solutions=solutions)
     if verdict := domain.verify(state):
@@ -81,25 +82,35 @@ def mcts(  # noqa: PLR0913 - every limit is one that experiments compare
     root = Spot(state, domain.observe(state))
     hunt = Hunt(domain, problem, root, max_depth, win, known={root.observation.key: root})
     counts = hunt.counts
-    found, end = 0, "simulations"
+    told, end = 0, "simulations"
     try:
         yield from hunt.evaluate([root], evaluate)
         if noise is not None:
             perturb(root, noise, problem.key)
-        while not root.settled and counts["simulations"] < simulations:
-            paths = hunt.gather(leaves, simulations, c_puct)
-            for path in (yield from hunt.simulate(paths, evaluate)):
-                if found == solutions:
-                    break
-                found += 1
-                yield _solved(problem, path, counts)
-            if found == solutions:
-                return
+        while len(hunt.proofs) < solutions and not root.settled and counts["simulations"] < simulations:
+            yield from (proof.record(problem, counts) for proof in hunt.proofs[told:])
+            told = len(hunt.proofs)
+            yield from hunt.simulate(hunt.gather(leaves, simulations, c_puct), evaluate)
     except BudgetSpent:
         end = "budget"
-    if not found:
+    yield from (proof.record(problem, counts) for proof in hunt.proofs[told:solutions])
+    if not hunt.proofs:
         end = ("depth" if hunt.cut else "exhausted") if root.settled else end
         yield _best_line(problem, root, end, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof(Generic[State]):
+    """An accepted play: `line` as far as the tree goes, and a rollout from there."""
+
+    line: tuple[tuple[Spot[State], Edge[State]], ...]
+    steps: tuple[Step, ...]
+    verdict: Verdict
+
+    def record(self, problem: Problem, counts: dict[str, int]) -> Trajectory:
+        """Return it as a trajectory with the visits so far: none of the steps of a rollout."""
+        seen = [visits(spot) for spot, _ in self.line] + [{}] * (len(self.steps) - len(self.line))
+        return Trajectory(problem, self.steps, self.verdict, {"end": "verdict", "visits": seen, **counts})
 
 
 @dataclass(slots=True)
@@ -116,6 +127,7 @@ class Hunt(Generic[State]):
         default_factory=lambda: {"simulations": 0, "merged": 0, "unknown": 0, "lost": 0}, init=False
     )
     known: dict[str, Spot[State]] = field(default_factory=dict)  # by key of the observation
+    proofs: list[Proof[State]] = field(default_factory=list, init=False)  # of different actions, as they were found
 
     def gather(self, leaves: int, most: int, c_puct: float) -> list[Path[State]]:
         """Return up to `leaves` paths to an action to play; those to a settled node are backed up at once.
@@ -133,26 +145,32 @@ class Hunt(Generic[State]):
                 back_up(path, self.win)
         return paths
 
-    def simulate(self, paths: Sequence[Path[State]], evaluate: Evaluate[State]) -> Conversation[list[Path[State]]]:
-        """Play the last action of each path, evaluate the new nodes and back up; return the paths that are accepted."""
+    def simulate(self, paths: Sequence[Path[State]], evaluate: Evaluate[State]) -> Conversation[None]:
+        """Play the last action of each path, evaluate the new nodes and back up."""
         states = yield from apply([(path[-1][0].state, path[-1][1].action.action) for path in paths])
         reached = [self._reach(path, after) for path, after in zip(paths, states, strict=True)]
         yield from self.evaluate([spot for spot in reached if spot is not None], evaluate)
-        accepted = []
         for path in paths:
-            edge = path[-1][1]
-            if edge.child is not None and _proves(edge.child.verdict):
-                edge.closed = True
-                accepted.append(path)
-            back_up(path, self.win, played=edge.child is not None)
-        return accepted
+            back_up(path, self.win, played=path[-1][1].child is not None)
 
     def evaluate(self, spots: Sequence[Spot[State]], evaluate: Evaluate[State]) -> Conversation[None]:
-        """Give new nodes their edges and values, in one ask of each kind."""
+        """Give new nodes their edges and values, in one ask of each kind; keep the proofs that were met meanwhile."""
         opinions = (yield from evaluate(self.domain, self.problem, [spot.state for spot in spots])) if spots else []
+        for spot, opinion in zip(spots, opinions, strict=True):
+            for steps, verdict in opinion.proofs:
+                self._keep(Proof(spot.line, (*spot.steps, *steps), verdict))
+        if any(opinion.spent for opinion in opinions):
+            raise BudgetSpent
         for spot, opinion in zip(spots, opinions, strict=True):
             widen(spot, opinion.actions, opinion.prior, opinion.values)
             refresh(spot, self.win)
+
+    def _keep(self, proof: Proof[State]) -> None:
+        """Keep what is a proof, no deeper than allowed and unlike those that are known."""
+        actions = [step.proposal.action for step in proof.steps]
+        known = ([step.proposal.action for step in one.steps] for one in self.proofs)
+        if _proves(proof.verdict) and len(actions) <= self.max_depth and actions not in known:
+            self.proofs.append(proof)
 
     def _reach(self, path: Path[State], after: State | Lost) -> Spot[State] | None:
         """Put what an action led to behind its edge; return it if it is new and open."""
@@ -167,6 +185,9 @@ class Hunt(Generic[State]):
         if verdict is not None:
             child.mean, child.settled = verdict.returns, True
             edge.child = child
+            if _proves(verdict):
+                edge.closed = True
+                self._keep(Proof(child.line, child.steps, verdict))
             return None
         if seen.key and (same := self.known.get(seen.key)) is not None:
             self.counts["merged"] += 1
@@ -179,9 +200,9 @@ class Hunt(Generic[State]):
         return child
 
 
-def _proves(verdict: Verdict | None) -> bool:
+def _proves(verdict: Verdict) -> bool:
     """Tell whether a verdict ends a search of one seat; in a game, reaching an end is no success in itself."""
-    return verdict is not None and verdict.status is Status.ACCEPTED and len(verdict.returns) == 1
+    return verdict.status is Status.ACCEPTED and len(verdict.returns) == 1
 
 
 def perturb(root: Spot[State], noise: Noise, key: str) -> None:
@@ -191,15 +212,6 @@ def perturb(root: Spot[State], noise: Noise, key: str) -> None:
     total = sum(drawn)
     for edge, one in zip(root.edges, drawn, strict=True):
         edge.prior = (1 - noise.share) * edge.prior + noise.share * (one / total if total else 1 / len(drawn))
-
-
-def _solved(problem: Problem, path: Path[State], counts: dict[str, int]) -> Trajectory:
-    """Return the trajectory to an accepted child, by the way its parent was first reached."""
-    child = path[-1][1].child
-    assert child is not None
-    assert child.verdict is not None
-    info = {"end": "verdict", "visits": [visits(spot) for spot, _ in child.line], **counts}
-    return Trajectory(problem, child.steps, child.verdict, info)
 
 
 def _best_line(problem: Problem, root: Spot[State], end: str, counts: dict[str, int]) -> Trajectory:

@@ -36,12 +36,13 @@ def visit_targets(
 ) -> Conversation[None]:
     """Run a search that counts visits (`mcts`) and yield the targets of its last record instead of what it found.
 
-    The proofs themselves are not yielded: `targets` takes them one by one where both are wanted. Where nothing was
-    visited, the record is yielded as it is.
+    The proofs themselves are not yielded: `targets` takes them one by one where both are wanted. A record without
+    visits (a rollout's: give `by_rollouts` `proofs=False`) is the last one only where there is no other, and then
+    yielded as it is.
     """
     check("visit_targets", n=n)
     found = yield from inside(search(domain, problem, state), lambda _: False)
-    for record in found[-1:]:
+    for record in [one for one in found if any(one.info.get("visits", ()))][-1:] or found[-1:]:
         made = list(targets(record, domain.observe(state), n))
         yield from made or [record]
 
