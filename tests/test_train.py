@@ -15,6 +15,7 @@ from surpass.core import replay as played
 from surpass.errors import ConfigError, DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
 from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return, push, with_tokens
+from surpass.objectives.gradient import grpo
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import warmth
 from surpass.replay import Replay
@@ -159,9 +160,18 @@ def test_replay_fires_from_the_second_step_on_and_remembers_only_what_was_found(
             assert log_reward == float(log_return([trajectory]))
 
 
+def test_by_default_the_policy_itself_acts_so_that_policy_gradients_are_not_biased(tmp_path: Path) -> None:
+    """What is learned from was sampled at temperature 1: the recorded log-probabilities are the policy's own."""
+    run = Run.create(tmp_path / "run", {})
+    parts = searching(objective=partial(grpo, kl=0.0), reference=None, search=partial(play, n=3))
+    train(TrainConfig(steps=30, problems_per_step=2), parts, run)
+    assert {row["temperature"] for row in run.metrics()} == {1.0}
+    assert all(row["replayed"] == 0 for row in run.metrics())
+
+
 def test_tempering_is_drawn_as_configured(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", {})
-    train(replace(CONFIG, steps=60), searching(search=partial(play, n=1)), run)
+    train(replace(CONFIG, steps=60, temper_probability=0.666), searching(search=partial(play, n=1)), run)
     drawn = [row["temperature"] for row in run.metrics()]
     tempered = [value for value in drawn if value != 1.0]
     assert all(0.25 <= value <= 1.0 for value in drawn)

@@ -49,7 +49,7 @@ class TrainConfig:
     least_rate: float = 0.0  # where it ends, as a share of the learning rate
     micro_batch: int = 8  # trajectories in one pass through the model; changes memory, not the gradient
     passes: int = 1  # steps of the optimiser on what a step found; `logp_old` stays that of the first (PPO, GRPO)
-    temper_probability: float = 0.666  # of a step that samples at a temperature from U(low, high), not at 1
+    temper_probability: float = 0.0  # of a step that samples at a temperature from U(low, high), not at 1: off-policy
     temper_low: float = 0.25
     temper_high: float = 1.0
     replay_probability: float = 0.5  # of learning from the buffer instead of a search, problem by problem

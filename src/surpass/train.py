@@ -3,8 +3,9 @@
 Supervised training is the same line with demonstrations and no search; reward-ranked fine-tuning is `likelihood` on
 what a search found. A step's gradient takes two passes (`objectives/batch.py`). Everything random in a step derives
 from (seed, step), and a checkpoint holds the rest, so an interrupted run ends as it would have: bit for bit on a CPU.
-Source of the exploration: Proof Flow (Ho et al. 2024, arXiv 2410.13224, appendix): tempered sampling, replay per
-problem, the demonstration in every batch. Problems are drawn anew each step, so replay can fire from the second on.
+Source of the exploration: Proof Flow (Ho et al. 2024, arXiv 2410.13224, appendix): tempered sampling (there in 0.666 of
+the steps; here in none by default, as policy gradients are biased by it), replay per problem, the demonstration in
+every batch. Problems are drawn anew each step, so replay can fire from the second on.
 Not here: what is learned (`objectives/`), what a run is made of (`recipe.py`), what a checkpoint holds (`resume.py`),
 what is on disk (`store.py`), how a search is carried out (`rollouts/`).
 """

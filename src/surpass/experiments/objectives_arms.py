@@ -211,6 +211,7 @@ def _numbers(config: Config, unit: tuple[str, int]) -> TrainConfig:
         learning_rate=config.rate,
         clip=1.0,
         passes=arm.passes,
+        temper_probability=0.666,
         replay_draw=config.samples,
         checkpoint_every=25,
         most_sampled_tokens=config.sampled_tokens,

@@ -74,6 +74,7 @@ ARMS: Mapping[str, Arm] = {
 }
 # What is not trained, and gfn mixed with the two others.
 SOURCES = ("automation", "automation_search", "hammer", "neighbours", "mixture")
+TEMPERED = 0.666  # of the steps of an arm that learns from a search: the paper's
 ADMIT_EVERY = 5  # steps after which new proofs are read by a fresh checker and may be replayed, at most
 TRACED = 12  # held-out problems whose search can be drawn
 WEIGHTS = (0.5, 0.25, 0.25)  # of gfn, neighbours and automation in the mixture
@@ -209,6 +210,7 @@ def _numbers(config: Config, folder: Path, unit: tuple[str, int]) -> TrainConfig
             problems_per_step=config.gfn_problems,
             learning_rate=config.gfn_rate,
             evaluate_every=max(1, config.gfn_steps // 4),
+            temper_probability=TEMPERED,
             replay_draw=config.gfn_samples,
         )
     supervised = replace(shared, steps=config.sft_steps, problems_per_step=config.sft_problems, clip=1.0)

@@ -6,8 +6,8 @@ has exactly one, P_F proportional to p_ref exp(r / kl): with r = log R the targe
 
 Legend: r(tau) = utility(log R(tau)): log R itself by default, R with `utility=torch.exp`; n trajectories of a problem;
 ratio = P_F / P_old, with P_old the policy when the batch was collated: 1 in the first of `TrainConfig.passes`, where
-nothing is clipped. All assume that P_old sampled the trajectories; tempered, replayed or demonstrated ones bias the
-gradient, without warning.
+nothing is clipped. All assume that P_old sampled the trajectories: tempered, replayed or demonstrated ones bias the
+gradient, without warning. By default `train` has none of them.
 
 Estimators of the KL term, of x = log P_F - log p_ref: k1 = x, k3 = exp(-x) - 1 + x (Schulman 2020, "Approximating KL
 Divergence"). In the reward, k1 gives the gradient of KL(P_F || p_ref). In the loss, k3 gives that of KL(p_ref || P_F)
