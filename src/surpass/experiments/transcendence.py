@@ -66,6 +66,8 @@ class Config:
     game_jobs: int = 2  # processes that play experts' games
     favor_positions: int = 300  # judged for one model of each set; 0: none
     favor_nodes: int = 5000  # of Stockfish for each, all its moves together
+    latent_positions: int = 300  # of the map of one model of each set; 0: none
+    draws: int = 0  # the seed of all games and openings; a pilot takes another than what it prepares
     patience: float = 600.0  # seconds that an engine may take for an answer: it is limited by nodes, not by time
 
 
@@ -84,6 +86,7 @@ PRESETS: Mapping[str, Config] = {
         pool_games=2,
         majority_plies=10,
         favor_positions=0,
+        latent_positions=0,
         max_plies=40,
         jobs=0,
         game_jobs=1,
@@ -108,6 +111,7 @@ PRESETS: Mapping[str, Config] = {
         match_games=200,
         pool_games=1000,
         favor_positions=4000,
+        latent_positions=4000,
         favor_nodes=20_000,
     ),
 }

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from surpass.experiments.transcendence import Config
 
 MODES = ("raw", "legal")
-_COUNTS = ("rows", "length", "majority_plies", "opening_plies", "max_plies", "jobs", "favor_positions", "favor_nodes")
+_COUNTS = (
+    *("rows", "length", "majority_plies", "opening_plies", "max_plies", "jobs"),
+    *("favor_positions", "favor_nodes", "latent_positions"),
+)
 _SET = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?:\s+games=(?P<games>[1-9][0-9]*))?\s*:(?P<experts>.+)", re.DOTALL)
 
 
@@ -150,7 +153,13 @@ def make_games(config: Config, folder: Path, progress: Progress) -> None:
         task = progress.add_task(f"games of {one.name}", total=one.games)
         made = expert_games.run(
             expert_games.ExpertOptions(
-                path, one.experts, one.games, start=config.start, jobs=config.game_jobs, seconds=config.patience
+                path,
+                one.experts,
+                one.games,
+                seed=config.draws,
+                start=config.start,
+                jobs=config.game_jobs,
+                seconds=config.patience,
             ),
             lambda now, task=task: progress.update(task, completed=now.games),  # type: ignore[misc]
         )
@@ -158,7 +167,7 @@ def make_games(config: Config, folder: Path, progress: Progress) -> None:
         (path.parent / "experts.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         moves = SHAPES[config.model].tokens == "moves"
         vocabulary = Moves() if moves else Characters(results=False)  # the paper's transcripts have no results
-        write_pack([path], path.parent / "pack", vocabulary, keep=Filter(initial=not config.start))
+        write_pack([path], path.parent / "pack", vocabulary, keep=Filter(initial=True, start=config.start))
         progress.remove_task(task)
 
 
@@ -238,6 +247,7 @@ def _options(config: Config, out: Path, names: list[str], games: int, *, gauntle
         gauntlet=gauntlet,
         live=config.live,
         max_plies=config.max_plies,
+        seed=config.draws,
     )
 
 

@@ -320,6 +320,10 @@ def test_length_and_start(tmp_path: Path) -> None:
     assert (games[0].fen, games[0].moves) == ("4k3/8/8/8/8/8/4P3/4K3 b - - 0 1", ("e8d7", "e2e4"))
     report = load(pgn(tmp_path, text), Filter(initial=True, min_plies=2))[1]
     assert report.dropped == Counter({"from another position": 1})
+    kept, report = load(pgn(tmp_path, text), Filter(initial=True, start="4k3/8/8/8/8/8/4P3/4K3 b"))
+    assert (kept, report.dropped) == (games[:1], Counter({"from another position": 1}))
+    with pytest.raises(DataError, match="expected a position"):
+        load(pgn(tmp_path, text), Filter(start="no position"))
     assert load(pgn(tmp_path, text), Filter(min_plies=3))[1].dropped == Counter({"under 3 half-moves": 1})
 
 

@@ -85,7 +85,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     words = ["chess", "latent", str(tmp_path / "g.pgn"), "--run", str(run), "--nodes", "100", "--method", "pca"]
     assert command_line([*words, "--positions", "40", "--out", str(tmp_path / "l")]) == 0
     stored = (tmp_path / "l" / "latent.json").read_text()
-    assert set(json.loads(stored)) == {"neighbours", "linear", "shuffled", "asked"}
+    assert set(json.loads(stored)) == {"neighbours", "linear", "shuffled", "positions", "asked"}
     assert command_line([*words, "--positions", "39", "--out", str(tmp_path / "l")]) == 2
     assert "holds another result, positions differ" in capsys.readouterr().err
     assert (tmp_path / "l" / "latent.json").read_text() == stored

@@ -11,6 +11,9 @@ import pytest
 from surpass.cli import main as command_line
 from surpass.domains.chess import match as match_module
 from surpass.domains.chess.arena import play
+from surpass.domains.chess.expert_games import ExpertOptions
+from surpass.domains.chess.expert_games import run as experts
+from surpass.domains.chess.held import held
 from surpass.domains.chess.match import Match, MatchOptions, main, schedule
 from surpass.domains.chess.openings import random_openings
 from surpass.domains.chess.players import player
@@ -111,6 +114,18 @@ def test_a_failing_engine_stops_the_match_and_loses_nothing(tmp_path: Path) -> N
     assert again.standing().games == 6
     assert again.standing().failures == 0
     assert games(tmp_path / "n") > whole
+
+
+def test_two_processes_do_not_write_one_match(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    Match.open(options(folder), ["a", "b"])
+    with held(folder / "games.pgn"), pytest.raises(ConfigError, match="another process is writing"):
+        played(options(folder))
+    played(options(folder))
+    assert len(games(folder)) == 6
+    with pytest.raises(ConfigError, match="another process is writing"), held(tmp_path / "e.pgn"):
+        experts(ExpertOptions(tmp_path / "e.pgn", ("random",), 2, jobs=1))
+    assert not (tmp_path / "e.pgn").exists()
 
 
 def test_what_is_no_match_of_ours_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from surpass.domains.chess import shards
 from surpass.domains.chess.blocks import Blocks, Boundaries, best_fit
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Game
+from surpass.domains.chess.pack import PackOptions
 from surpass.domains.chess.shards import Pack, open_pack, play_of, write_pack
 from surpass.domains.chess.tokens import Characters, Moves, Vocabulary
 from surpass.errors import ConfigError, DataError
@@ -170,6 +171,17 @@ def test_games_from_other_positions_are_left_out_and_said(source: Path, tmp_path
     pack, report = write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
     assert stream(pack) == written(Moves(), GAMES[:2])
     assert report.dropped == Counter({"from another position": 1})
+
+
+def test_games_from_one_position_are_packed_by_its_name(tmp_path: Path) -> None:
+    start = "4k3/8/8/8/8/8/4P3/4K3 w - - 0 1"
+    games = tmp_path / "games.pgn"
+    games.write_text(f'[FEN "{start}"]\n[Result "*"]\n\n1. e4 Kd7 *\n\n[Result "*"]\n\n1. e4 e5 *\n')
+    with pytest.raises(ConfigError, match="name it with --start"):
+        PackOptions((games,), tmp_path / "none", keep=Filter())
+    options = PackOptions((games,), tmp_path / "pack", keep=Filter(initial=True, start=start))
+    pack, report = write_pack(options.files, options.out, options.vocabulary, keep=options.keep)
+    assert [pack.game(0).moves, len(pack), report.kept] == [("e2e4", "e8d7"), 1, 1]
 
 
 @pytest.mark.parametrize("part", ["tokens", "offsets", "keys", "pack.json"])

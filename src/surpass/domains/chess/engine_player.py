@@ -16,6 +16,8 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
+import chess
+
 from surpass.core import Observation, Proposal
 from surpass.domains.chess.engine import Engine
 from surpass.domains.chess.experts import Expert, Part, choose, evaluations
@@ -47,7 +49,7 @@ def by_expert(engines: Engines, observation: Observation, seed: int, *, expert: 
     fen, moves = split(observation.text)
     board = board_of(fen)
     for move in moves:
-        board.push_uci(move)
+        board.push(chess.Move.from_uci(move))  # legal, for the arena has played them: to check again costs the most
     return choose(expert, board, moves, rng=Random(seed), think=think).uci()
 
 

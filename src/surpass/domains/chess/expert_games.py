@@ -32,6 +32,7 @@ from rich.table import Table
 
 from surpass.domains.chess.engine import Engine
 from surpass.domains.chess.experts import Expert, Part, Think, choose, evaluations, find_stockfish, parse
+from surpass.domains.chess.held import held
 from surpass.domains.chess.pgn import movetext, write
 from surpass.domains.chess.rules import board_of, ending, identity, legal
 from surpass.errors import ConfigError, DataError, VerifierError
@@ -234,9 +235,14 @@ def run(options: ExpertOptions, tell: Callable[[Progress], None] = lambda progre
 
     Raises ConfigError for experts that would play one game over and over or a file made otherwise, VerifierError where
     the engine cannot be started or fails in several games in a row; those are not counted, but played when it works
-    again. What is written stays, and the same call goes on.
+    again. What is written stays, and the same call goes on; ConfigError too where another process is writing.
     """
     match, title = _match(options)
+    with held(options.out):
+        return _run(options, match, title, tell)
+
+
+def _run(options: ExpertOptions, match: Match, title: str, tell: Callable[[Progress], None]) -> Progress:
     progress = resume(options.out, _made(match, title))
     tell(progress)
     lost: list[Played] = []  # in a row, until a game succeeds

@@ -32,6 +32,7 @@ class Filter:
     speeds: tuple[str, ...] = ()  # ultrabullet, bullet, blitz, rapid, classical, correspondence; empty: any
     min_plies: int = 1  # half-moves
     initial: bool = False  # leave out games that begin from another than the initial position
+    start: str = ""  # FEN: leave out games that begin from another position than this one, whatever --initial says
     outcomes: tuple[str, ...] = ()  # 1-0, 0-1, 1/2-1/2, *; empty: any
     normal: bool = False  # leave out games that ended on time, by a forfeit, by adjudication or not at all
     duplicates: bool = True  # leave out a game recorded twice: moves, result, ratings and players all equal

@@ -105,6 +105,7 @@ def read(
     needs; one that breaks later is noted in `report.trouble`.
     """
     seen = set[int]() if known is None else known
+    begin = _start(board_of(keep.start))
     for path in paths:
         stream, first = records(path, needs_ratings=keep.needs_ratings), True
         while True:
@@ -122,15 +123,15 @@ def read(
                 skip -= 1
                 continue
             report.read += 1
-            game = _judged(record, keep, report, seen)
+            game = _judged(record, keep, report, seen, begin)
             if game is not None:
                 report.kept += 1
                 report.plies += len(game.moves)
                 yield game
 
 
-def _judged(record: Record, keep: Filter, report: Report, seen: set[int]) -> Game | None:
-    """Return the game of a record, or None after counting why there is none."""
+def _judged(record: Record, keep: Filter, report: Report, seen: set[int], begin: str) -> Game | None:
+    """Return the game of a record, or None after counting why there is none; `begin` is where it must, as `Game.fen`."""
     if reason := keep.refusal(record.tags):
         report.dropped[reason] += 1
         return None
@@ -145,7 +146,7 @@ def _judged(record: Record, keep: Filter, report: Report, seen: set[int]) -> Gam
     if keep.outcomes and game.result not in keep.outcomes:
         report.dropped[f"result {game.result}"] += 1
         return None
-    if keep.initial and game.fen:
+    if (keep.initial or keep.start) and game.fen != begin:
         report.dropped["from another position"] += 1
         return None
     if keep.duplicates:
@@ -176,14 +177,20 @@ def play(record: Record) -> Game:
         raise BadGame("cut off", f"{record.source}: the file ends within the game, after {len(written)} moves")
     if not written:
         raise BadGame("no moves", record.source)
-    fen = board.fen() if tags.get("FEN") else ""
+    fen = _start(board)
     moves = _played(board, written, record.source)
     claimed = tags.get("PlyCount", "")
     if claimed.isdecimal() and int(claimed) != len(moves):
         raise BadGame("number of moves differs", f"{record.source}: {claimed} stated, {len(moves)} found")
     result = _result(board, tags, closing, record.source)
     ratings = rating(tags.get("WhiteElo", "")), rating(tags.get("BlackElo", ""))
-    return Game(moves, result, *ratings, "" if fen == chess.STARTING_FEN else fen, dict(tags), record.source)
+    return Game(moves, result, *ratings, fen, dict(tags), record.source)
+
+
+def _start(board: chess.Board) -> str:
+    """Return the FEN of a position, empty for the initial one."""
+    fen = board.fen()
+    return "" if fen == chess.STARTING_FEN else fen
 
 
 def _played(board: chess.Board, written: list[str], source: str) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class GenerationOptions:
     @property
     def keep(self) -> Filter:
         """Return which games are packed."""
-        return Filter(initial=not self.start, outcomes=self.results, normal=True)
+        return Filter(initial=True, start=self.start, outcomes=self.results, normal=True)
 
 
 def main(options: GenerationOptions) -> int:

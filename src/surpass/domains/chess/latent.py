@@ -75,6 +75,25 @@ def main(options: LatentOptions) -> int:
     from rich.console import Console
 
     refuse_other(options.out / "latent.json", asked(options))
+    try:
+        with Console(stderr=True).status("reading positions, asking the engine ..."):
+            found, number = analyse(options)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
+        return 130
+    Console(soft_wrap=True).print(
+        f"{number} positions; of the variance of White's expected score, states of other games tell "
+        f"{found.linear:.1%} (linear), {found.neighbours:.1%} (neighbours); shuffled {found.shuffled:.1%}\n"
+        f"{options.out / 'latent.html'}"
+    )
+    return 0
+
+
+def analyse(options: LatentOptions) -> tuple[Readable, int]:
+    """Judge what is not judged yet, write latent.html and latent.json; return what can be read off, and of how many.
+
+    Raises DataError for fewer positions than neighbours and folds need, and what models and engines raise.
+    """
     player, _ = model_policy(options.run, {"device": options.device}, cached=False)
     places = thinned(
         visits(read(options.games, Filter(duplicates=False), Report()), options.player),
@@ -84,26 +103,18 @@ def main(options: LatentOptions) -> int:
     if len(places) < 2 * NEIGHBOURS or len({one.game for one in places}) < FOLDS:
         raise DataError(f"expected {2 * NEIGHBOURS} positions of {FOLDS} games or more, found {len(places)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with Console(stderr=True).status("reading positions, asking the engine ..."):
-            with Judge(options.out / "evaluations.sqlite", nodes=options.nodes, threads=options.threads) as judge:
-                white = white_scores(places, judge)
-            states = hidden(player, [one.observation for one in places])
-            points = project(states, options.method, seed=options.seed)
-            found = readable(states, white, [one.game for one in places], seed=options.seed)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on where this one stopped")
-        return 130
-    page = options.out / "latent.html"
-    page.write_text(document(fragment(points, white, places, title=options.method), found), encoding="utf-8")
+    with Judge(options.out / "evaluations.sqlite", nodes=options.nodes, threads=options.threads) as judge:
+        white = white_scores(places, judge)
+    states = hidden(player, [one.observation for one in places])
+    points = project(states, options.method, seed=options.seed)
+    found = readable(states, white, [one.game for one in places], seed=options.seed)
+    page = document(fragment(points, white, places, title=options.method), found)
+    (options.out / "latent.html").write_text(page, encoding="utf-8")
     (options.out / "latent.json").write_text(
-        json.dumps({**asdict(found), "asked": asked(options)}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({**asdict(found), "positions": len(places), "asked": asked(options)}, indent=1) + "\n",
+        encoding="utf-8",
     )
-    Console(soft_wrap=True).print(
-        f"{len(places)} positions; of the variance of White's expected score, states of other games tell "
-        f"{found.linear:.1%} (linear), {found.neighbours:.1%} (neighbours); shuffled {found.shuffled:.1%}\n{page}"
-    )
-    return 0
+    return found, len(places)
 
 
 def white_scores(places: Sequence[Visit], judge: Judge) -> Array:

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from surpass.domains.chess.arena import ADJUDICATION, FAILURE, ILLEGAL, Pairing, Played, Player, play
+from surpass.domains.chess.held import held
 from surpass.domains.chess.openings import Opening, random_openings, read_openings
 from surpass.domains.chess.pgn import scan, words
 from surpass.domains.chess.players import player
@@ -174,9 +175,13 @@ class Match:
         return match
 
     def play(self, players: Sequence[Player]) -> None:
-        """Play the rounds that have no result yet, until all have or a sequential test has decided."""
+        """Play the rounds that have no result yet, until all have or a sequential test has decided.
+
+        Raises ConfigError where another process plays them.
+        """
         settings = {"seed": self.options.seed, "live": self.options.live, "max_plies": self.options.max_plies}
-        with (self.options.out / "games.pgn").open("ab") as file:
+        path = self.options.out / "games.pgn"
+        with held(path), path.open("ab") as file:
             for game in play(self._missing(), players, **settings):
                 file.write(game.pgn(self.names).encode())
                 file.flush()

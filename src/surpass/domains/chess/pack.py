@@ -30,8 +30,11 @@ class PackOptions:
     def __post_init__(self) -> None:
         if not self.files:
             raise ConfigError("expected files to pack: .pgn, .pgn.zst, .csv, .csv.zst or .parquet")
-        if not self.keep.initial:
-            raise ConfigError("a transcript from another position means nothing: --no-initial cannot be packed")
+        if not self.keep.initial and not self.keep.start:
+            raise ConfigError(
+                "a transcript from another position means nothing: --no-initial cannot be packed; where all games begin "
+                "from one position, name it with --start"
+            )
         if self.shard_tokens < 1 or (self.games is not None and self.games < 0):
             raise ConfigError("expected --shard-tokens of at least 1 and --games of at least 0")
 
