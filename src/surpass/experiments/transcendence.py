@@ -27,7 +27,7 @@ from surpass.experiments.transcendence_runs import check, make_games, play_match
 from surpass.experiments.transcendence_table import show, summarise
 from surpass.store import Run
 
-PAWNS = "4k3/ppp5/8/8/8/8/5PPP/4K3 w - - 0 1"  # an ending: few pieces to keep track of
+PAWNS = "4k3/8/ppp5/8/8/5PPP/8/4K3 w - - 0 1"  # a race of pawns: few pieces to keep track of, and games are decided
 PAPER = (0.001, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.5)  # its eight temperatures
 # Fields that a run may go on under others of: they add models and matches, or change nothing of what is finished.
 ADDING = ("seeds", "temperatures", "modes", "favor_positions", "favor_nodes")
@@ -39,14 +39,14 @@ class Config:
     """Train models on games of weak experts, and rate them beside those experts at many temperatures."""
 
     sets: tuple[str, ...] = (
-        "noisy: stockfish nodes=50 epsilon=0.6; stockfish nodes=200 epsilon=0.6",
+        "noisy: stockfish nodes=50 epsilon=0.4; stockfish nodes=200 epsilon=0.4",
         "clean: stockfish nodes=50 epsilon=0.1",
     )  # game sets, each NAME [games=N]: EXPERT; EXPERT; ... as `surpass chess experts` reads experts
-    games: int = 20_000  # of a set that does not say
+    games: int = 4000  # of a set that does not say
     start: str = PAWNS  # the FEN that all games begin from; empty: the initial position
-    model: str = "1m"  # the preset of the network, as `surpass chess train` knows them
-    epochs: float = 3.0  # of training
-    rows: int = 8  # of a step; 0: the preset's, as are the next two
+    model: str = "500k"  # the preset of the network, as `surpass chess train` knows them
+    epochs: float = 4.0  # of training
+    rows: int = 4  # of a step; 0: the preset's, as are the next two
     length: int = 0  # tokens of a row
     learning_rate: float = 0.0
     autocast: Literal["none", "bf16"] = "bf16"  # of matrix products in training
@@ -55,9 +55,9 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)  # independent models of each set
     temperatures: tuple[float, ...] = (0.0, *PAPER)  # 0: the likeliest move
     modes: tuple[str, ...] = ("raw", "legal")  # five tries and then a forfeit; or legal moves alone
-    match_games: int = 40  # of a model, at one temperature, with each opponent; even
+    match_games: int = 20  # of a model, at one temperature, with each opponent; even
     others: tuple[str, ...] = ("random",)  # experts that all models meet beside those of their set
-    pool_games: int = 200  # of each two experts; even
+    pool_games: int = 100  # of each two experts; even
     majority_plies: int = 60  # of a game that vote for the majority's move; 0: no such player
     opening_plies: int = 4  # random half-moves that each match begins with, twice, colours reversed
     max_plies: int = 200  # a game that long is drawn by adjudication; 0: never

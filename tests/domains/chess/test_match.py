@@ -10,6 +10,7 @@ import pytest
 
 from surpass.cli import main as command_line
 from surpass.domains.chess import match as match_module
+from surpass.domains.chess.anchors import known, measured
 from surpass.domains.chess.arena import play
 from surpass.domains.chess.expert_games import ExpertOptions
 from surpass.domains.chess.expert_games import run as experts
@@ -171,6 +172,16 @@ def test_bad_options_are_config_errors(tmp_path: Path, changes: dict[str, object
 
 
 @pytest.mark.parametrize(("gauntlet", "pairs"), [(False, 3), (True, 2)])
+def test_measured_players_are_held_at_their_ratings(tmp_path: Path) -> None:
+    wanted = options(tmp_path / "m", player=("random", "g=expert: greedy", "b=random"), measured=True)
+    held_at = {one.name: one.elo for one in played(wanted).standing().lines}
+    assert held_at["random"] == held_at["b"] == measured()["random"] == 0
+    assert held_at["g"] == measured()["greedy"]
+    assert set(known(["engine:stockfish,nodes=50", "model:random", "no player"], ["e", "m", "n"])) == set()
+    with pytest.raises(ConfigError, match="found \\['a', 'c'\\]"):
+        Match.open(options(tmp_path / "n", player=("a=model:RUN", "c=model:RUN"), measured=True), ["a", "c"])
+
+
 def test_schedules_play_each_opening_with_both_colours(tmp_path: Path, gauntlet: bool, pairs: int) -> None:
     wanted = options(tmp_path, player=("a", "b", "c"), games=4, gauntlet=gauntlet)
     found = schedule(wanted, random_openings(2))

@@ -28,6 +28,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from surpass.domains.chess.anchors import known, measured
 from surpass.domains.chess.arena import ADJUDICATION, FAILURE, ILLEGAL, Pairing, Played, Player, play
 from surpass.domains.chess.held import held
 from surpass.domains.chess.openings import Opening, random_openings, read_openings
@@ -56,6 +57,7 @@ class MatchOptions:
     max_plies: int = 0  # draw by adjudication at this length, the opening counted; 0: never
     deadline: float = 30.0  # seconds that an engine may take for an answer
     anchor: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()  # NAME=ELO of a player whose rating is known
+    measured: bool = False  # anchor `random` and the experts that `anchors.json` rates, too
     sprt: tuple[float, float] | None = None  # stop two players early: elo0 elo1 of a sequential test
     sprt_elo: str = "normalised"  # of the test: normalised or logistic
     seed: int = 0  # of openings and of all that players draw
@@ -218,7 +220,7 @@ class Match:
         """Return the table of the games so far."""
         games = _games(self.record.values())
         failures = len(self.record) - len(games)
-        anchors = _anchors(self.options.anchor, self.names)
+        anchors = _anchors(self.options, self.names)
         ends = dict(Counter(one.end for one in self.record.values() if one.result in SCORES))
         try:
             found, notes = rate(games, anchors=anchors), self._notes(games)
@@ -304,12 +306,15 @@ def _check(options: MatchOptions, names: Sequence[str]) -> None:
         if len(names) != 2 or options.sprt_elo not in LLRS:
             raise ConfigError(f"a sequential test takes two players and --sprt-elo {' or '.join(LLRS)}")
         Sprt(*options.sprt)
-    _anchors(options.anchor, names)
+    _anchors(options, names)
 
 
-def _anchors(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    found = {}
-    for text in texts:
+def _anchors(options: MatchOptions, names: Sequence[str]) -> dict[str, float]:
+    """Return the ratings that are held. Raises ConfigError where a text names none, or no player is measured."""
+    found = known(options.player, names) if options.measured else {}
+    if options.measured and not found:
+        raise ConfigError(f"--measured: expected a player of anchors.json ({', '.join(measured())}), found {list(names)}")
+    for text in options.anchor:
         name, _, value = text.rpartition("=")
         try:
             found[name] = float(value)
@@ -322,7 +327,7 @@ def _anchors(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
 
 def _identity(options: MatchOptions, pairings: Sequence[Pairing]) -> dict[str, Any]:
     """Return what must be equal for a match to go on; how it is carried out (live, deadline, out) may change."""
-    free = {"out", "live", "deadline", "anchor", "sprt", "sprt_elo", "openings", "start"}  # the last two: as places
+    free = {"out", "live", "deadline", "anchor", "measured", "sprt", "sprt_elo", "openings", "start"}  # the last two: as places
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     places = [[one.opening.fen, *one.opening.moves] for one in pairings]
     return {**kept, "openings": derive_seed(json.dumps(places))}

@@ -42,7 +42,7 @@ from surpass.search.evaluate import by_score
 
 KINDS = ("random", "engine", "expert", "model", "mcts", "majority")  # the keys of _MAKERS
 PAPER_TRIES = 5  # moves that a model may propose before it forfeits, as in arXiv 2406.11741
-_SPEC = re.compile(rf"(?:(?P<name>[^=:,]+)=)?(?P<kind>{'|'.join(KINDS)})(?::(?P<value>[^,]*))?(?:,(?P<rest>.*))?")
+SPEC = re.compile(rf"(?:(?P<name>[^=:,]+)=)?(?P<kind>{'|'.join(KINDS)})(?::(?P<value>[^,]*))?(?:,(?P<rest>.*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def player(spec: str, stack: ExitStack, *, deadline: float = 30.0) -> Player:
 
     Raises ConfigError for a text that names none, and what engines, models and game sets raise.
     """
-    match = _SPEC.fullmatch(spec.strip())
+    match = SPEC.fullmatch(spec.strip())
     if match is None:
         raise ConfigError(
             f"expected a player as [NAME=]KIND[:VALUE][,KEY=VALUE]..., KIND one of {', '.join(KINDS)}; found {spec!r}"
