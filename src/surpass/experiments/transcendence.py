@@ -39,13 +39,13 @@ class Config:
     """Train models on games of weak experts, and rate them beside those experts at many temperatures."""
 
     sets: tuple[str, ...] = (
-        "noisy: stockfish nodes=50 epsilon=0.4; stockfish nodes=200 epsilon=0.4",
-        "clean: stockfish nodes=50 epsilon=0.1",
+        "noisy: stockfish nodes=50 epsilon=0.4 resign=500; stockfish nodes=200 epsilon=0.4 resign=500",
+        "clean: stockfish nodes=50 epsilon=0.1 resign=500",
     )  # game sets, each NAME [games=N]: EXPERT; EXPERT; ... as `surpass chess experts` reads experts
-    games: int = 4000  # of a set that does not say
+    games: int = 8000  # of a set that does not say
     start: str = PAWNS  # the FEN that all games begin from; empty: the initial position
     model: str = "500k"  # the preset of the network, as `surpass chess train` knows them
-    epochs: float = 4.0  # of training
+    epochs: float = 3.0  # of training
     rows: int = 4  # of a step; 0: the preset's, as are the next two
     length: int = 0  # tokens of a row
     learning_rate: float = 0.0
@@ -56,7 +56,9 @@ class Config:
     temperatures: tuple[float, ...] = (0.0, *PAPER)  # 0: the likeliest move
     modes: tuple[str, ...] = ("raw", "legal")  # five tries and then a forfeit; or legal moves alone
     match_games: int = 20  # of a model, at one temperature, with each opponent; even
-    others: tuple[str, ...] = ("random",)  # experts that all models meet beside those of their set
+    others: tuple[str, ...] = (
+        "stockfish nodes=50 epsilon=0.9 resign=500",
+    )  # experts that all models meet beside those of their set
     pool_games: int = 100  # of each two experts; even
     majority_plies: int = 60  # of a game that vote for the majority's move; 0: no such player
     opening_plies: int = 4  # random half-moves that each match begins with, twice, colours reversed
@@ -81,6 +83,7 @@ PRESETS: Mapping[str, Config] = {
         rows=0,
         autocast="none",
         seeds=(0, 1),
+        others=("random",),
         temperatures=(0.0, 1.0),
         match_games=2,
         pool_games=2,

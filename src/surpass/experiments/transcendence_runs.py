@@ -261,8 +261,12 @@ def _under_test(config: Config, folder: Path, entry: Entry, stack: ExitStack) ->
         votes = Majority.of((game.fen, game.moves[: config.majority_plies]) for game in games)
         return Player(entry.name, votes, wants_legal=True, wants_key=True)
     path = folder / "models" / f"{entry.game_set}-{entry.seed}" / MODEL
-    legal = "yes" if entry.mode == "legal" else "no"
-    return player(f"model:{path},temperature={entry.temperature},legal={legal},device={config.device}", stack)
+    rest = f"temperature={entry.temperature},device={config.device}"
+    if entry.mode == "legal":
+        own = [parse(spec) for one in game_sets(config) if one.name == entry.game_set for spec in one.experts]
+        resigns = any(part.resign for expert in own for part in expert.parts)
+        rest += ",legal=yes" + (",resign=yes" if resigns else "")
+    return player(f"model:{path},{rest}", stack)
 
 
 def _carry_out(

@@ -117,6 +117,18 @@ def test_a_failing_engine_stops_the_match_and_loses_nothing(tmp_path: Path) -> N
     assert games(tmp_path / "n") > whole
 
 
+def test_a_match_may_grow_and_not_shrink(tmp_path: Path) -> None:
+    played(options(tmp_path / "whole"))
+    played(options(tmp_path / "grown", games=2))
+    assert games(tmp_path / "grown") < games(tmp_path / "whole")
+    played(options(tmp_path / "grown"))
+    assert games(tmp_path / "grown") == games(tmp_path / "whole")
+    assert (tmp_path / "grown" / "match.json").read_bytes() == (tmp_path / "whole" / "match.json").read_bytes()
+    for other in ({"games": 4}, {"games": 8, "seed": 1}, {"games": 8, "opening_plies": 4}):
+        with pytest.raises(ConfigError, match="holds another match"):
+            Match.open(options(tmp_path / "grown", **other), ["a", "b"])
+
+
 def test_two_processes_do_not_write_one_match(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     Match.open(options(folder), ["a", "b"])
@@ -171,17 +183,18 @@ def test_bad_options_are_config_errors(tmp_path: Path, changes: dict[str, object
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize(("gauntlet", "pairs"), [(False, 3), (True, 2)])
 def test_measured_players_are_held_at_their_ratings(tmp_path: Path) -> None:
-    wanted = options(tmp_path / "m", player=("random", "g=expert: greedy", "b=random"), measured=True)
+    wanted = options(tmp_path / "m", player=("r=random", "g=expert:greedy epsilon=0.5"), measured=True, max_plies=0)
     held_at = {one.name: one.elo for one in played(wanted).standing().lines}
-    assert held_at["random"] == held_at["b"] == measured()["random"] == 0
-    assert held_at["g"] == measured()["greedy"]
+    assert held_at["r"] == measured()["random"] == 0 < held_at["g"]
+    typed = ["x=random", "expert: greedy,threads=2", "expert:greedy epsilon=0.1"]
+    assert known(typed, ["x", "g", "e"]) == {"x": 0, "g": measured()["greedy"]}
     assert set(known(["engine:stockfish,nodes=50", "model:random", "no player"], ["e", "m", "n"])) == set()
     with pytest.raises(ConfigError, match="found \\['a', 'c'\\]"):
         Match.open(options(tmp_path / "n", player=("a=model:RUN", "c=model:RUN"), measured=True), ["a", "c"])
 
 
+@pytest.mark.parametrize(("gauntlet", "pairs"), [(False, 3), (True, 2)])
 def test_schedules_play_each_opening_with_both_colours(tmp_path: Path, gauntlet: bool, pairs: int) -> None:
     wanted = options(tmp_path, player=("a", "b", "c"), games=4, gauntlet=gauntlet)
     found = schedule(wanted, random_openings(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,6 +169,20 @@ def test_bfloat16_products_change_little_and_leave_weights_exact(pack: Pack) -> 
     torch.autograd.backward(second.sum())
     assert {one.dtype for one in rough.parameters()} == {torch.float32}
     assert all(one.grad is not None and one.grad.dtype == torch.float32 for one in rough.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+@pytest.mark.filterwarnings("default")  # torch's own, of its compiler
+def test_a_compiled_network_learns_the_same(pack: Pack, tmp_path: Path) -> None:
+    found = lessons(Blocks(pack, 64, "games", "all"), 4)(0)
+    plain, compiled = (Pupil(build(SHAPES["tiny"], MOVES, 0), MOVES, compiled=one) for one in (False, True))
+    assert compiled.logp(found).tolist() == pytest.approx(plain.logp(found).tolist(), abs=1e-4)
+    eager = pretrain(options(pack, tmp_path / "eager"))
+    for name, autocast, near in (("compiled", "none", 1e-3), ("rough", "bf16", 0.1)):
+        row = pretrain(options(pack, tmp_path / name, compiled=True, autocast=autocast))
+        assert row["eval/loss"] == pytest.approx(eager["eval/loss"], abs=near)
+        assert load(tmp_path / name)[0].config.num_hidden_layers == SHAPES["tiny"].layers  # saved under its own names
 
 
 def test_seeds_differ_in_weights_and_order(pack: Pack, tmp_path: Path) -> None:

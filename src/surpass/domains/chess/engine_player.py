@@ -19,6 +19,7 @@ from typing import Self
 import chess
 
 from surpass.core import Observation, Proposal
+from surpass.domains.chess.arena import RESIGN
 from surpass.domains.chess.engine import Engine
 from surpass.domains.chess.experts import Expert, Part, choose, evaluations
 from surpass.domains.chess.rules import board_of
@@ -50,7 +51,8 @@ def by_expert(engines: Engines, observation: Observation, seed: int, *, expert: 
     board = board_of(fen)
     for move in moves:
         board.push(chess.Move.from_uci(move))  # legal, for the arena has played them: to check again costs the most
-    return choose(expert, board, moves, rng=Random(seed), think=think).uci()
+    move = choose(expert, board, moves, rng=Random(seed), think=think)
+    return move.uci() if move else RESIGN
 
 
 class EnginePolicy:

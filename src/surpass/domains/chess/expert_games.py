@@ -30,6 +30,7 @@ import chess
 import tyro
 from rich.table import Table
 
+from surpass.domains.chess.arena import LOST, RESIGNATION
 from surpass.domains.chess.engine import Engine
 from surpass.domains.chess.experts import Expert, Part, Think, choose, evaluations, find_stockfish, parse
 from surpass.domains.chess.held import held
@@ -197,7 +198,8 @@ def play(match: Match, number: int, think: Think) -> Played:
         end = push(move)
     while end is None:
         seat = match.experts[white if board.turn == chess.WHITE else black]
-        end = push(choose(seat, board, played, rng=rng, think=think))
+        move = choose(seat, board, played, rng=rng, think=think)
+        end = push(move) if move else (RESIGNATION, LOST[int(board.turn == chess.BLACK)])
     why, result = end
     tags = {
         "Event": f"surpass chess experts, seed {match.seed}",

@@ -4,6 +4,7 @@
     stockfish nodes=50 epsilon=0.3      plays a random legal move with probability 0.3
     stockfish nodes=2000 softmax=100    draws among all moves that got an evaluation, with weight exp(centipawns / 100)
     stockfish nodes=50 phase=endgame    good in one phase only; elsewhere it errs with probability epsilon (then 1)
+    stockfish nodes=50 resign=500       gives up when it thinks, and sees itself that many centipawns behind
     stockfish nodes=50 | random weight=0.5     a mixture: for each move one of them is drawn, by weight (1)
     stockfish nodes=50 skill=3, stockfish nodes=50 uci_elo=1500     the engine's own weakening: never the same twice
     random                              any legal move
@@ -56,6 +57,7 @@ class Part:
     phase: str = ""  # the only phase in which it does not err; empty: none is special
     nodes: int = 50  # of each search
     hash: int = 1  # MB of the engine's memory
+    resign: int = 0  # centipawns behind at which it resigns, by its own search; 0: never
     skill: int | None = None  # the engine's own levels, 0 to 20
     uci_elo: int | None = None  # the engine's own limit
 
@@ -67,6 +69,7 @@ class Part:
             ("softmax", 0 <= self.softmax < math.inf, "a number of centipawns, 0 or more"),
             ("phase", self.phase in ("", *PHASES), f"one of {', '.join(PHASES)}"),
             ("nodes", self.nodes >= 1, "at least 1"),
+            ("resign", self.resign >= 0, "a number of centipawns, 0 or more"),
             ("hash", 1 <= self.hash <= 65_536, "1 to 65536 MB"),
             ("skill", self.skill is None or 0 <= self.skill <= 20, "0 to 20"),
             ("uci_elo", self.uci_elo is None or self.uci_elo > 0, "a rating"),
@@ -165,8 +168,8 @@ def phase_of(board: chess.Board) -> str:
 
 def choose(
     expert: Expert, board: chess.Board, played: Sequence[str], *, rng: random.Random, think: Think
-) -> chess.Move:
-    """Return the expert's move, which is legal; every draw comes from `rng`. Raises what `think` raises.
+) -> chess.Move | None:
+    """Return the expert's move, which is legal, None to resign; every draw comes from `rng`. Raises what `think` raises.
 
     Draws, in order: the part (of a mixture), whether it errs (where it may), the move (unless there is one best).
     """
@@ -180,6 +183,8 @@ def choose(
         scores = {move: _gain(board, move) for move in legal(board).values()}
     else:
         scores = {_legal(board, move): score for move, score in think(part, played).items()}
+        if part.resign and next(iter(scores.values())) <= -part.resign:
+            return None
     best = max(scores.values())
     if part.softmax:
         return _drawn({move: math.exp((score - best) / part.softmax) for move, score in scores.items()}, rng)
@@ -201,7 +206,7 @@ def evaluations(best: str, scores: Mapping[str, tuple[int | None, int | None]]) 
 
 def _part(kind: str, fields: Mapping[str, str]) -> Part:
     reals = ("weight", "epsilon", "softmax")
-    whole = ("nodes", "hash", "skill", "uci_elo")
+    whole = ("nodes", "hash", "resign", "skill", "uci_elo")
     known = ("weight", "epsilon", "phase", *(() if kind == "random" else ("softmax",)))
     known = (*known, *(whole if kind == "stockfish" else ()))
     if kind not in KINDS:

@@ -131,7 +131,7 @@ def read(
 
 
 def _judged(record: Record, keep: Filter, report: Report, seen: set[int], begin: str) -> Game | None:
-    """Return the game of a record, or None after counting why there is none; `begin` is where it must, as `Game.fen`."""
+    """Return the game of a record, or None after counting why there is none; `begin` is a `Game.fen`."""
     if reason := keep.refusal(record.tags):
         report.dropped[reason] += 1
         return None

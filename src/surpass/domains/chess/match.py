@@ -1,6 +1,6 @@
 """`surpass chess match`: games between named players, each on disk as soon as it is over, and the ratings they give.
 
-    OUT/match.json    what was asked for; the same command goes on where it stopped, another is refused
+    OUT/match.json    what was asked for; the same command goes on where it stopped, also with more games; no other does
     OUT/games.pgn     one game after the other, in the order in which they ended; their tags say what they are
     OUT/table.json    ratings, with intervals, of the games so far
 
@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,13 +156,18 @@ class Match:
 
     @staticmethod
     def open(options: MatchOptions, names: list[str]) -> Match:
-        """Make or go on with the folder of a match. Raises ConfigError where it holds another match."""
+        """Make or go on with the folder of a match, which may grow. Raises ConfigError where it holds another."""
         _check(options, names)
         match = Match(options, names, schedule(options, _openings(options)))
-        asked = json.loads(json.dumps({"names": names, **_identity(options, match.pairings)}))
+        asked = _asked(options, names, match.pairings)
         path = options.out / "match.json"
         if path.exists():
             known = _json(path)
+            if isinstance(shorter := known.get("games"), int) and 0 < shorter < options.games:
+                before = replace(options, games=shorter)
+                if _asked(before, names, schedule(before, _openings(before))) == known:  # its rounds are the first ones
+                    _write(path, asked)
+                    known = asked
             if different := sorted(key for key in asked if known.get(key) != asked[key]):
                 raise ConfigError(
                     f"{options.out} holds another match: {', '.join(different)} differ; choose another --out, or give "
@@ -173,7 +178,7 @@ class Match:
             raise ConfigError(f"{options.out} holds something else, and nothing is overwritten: choose another --out")
         else:
             options.out.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+            _write(path, asked)
         return match
 
     def play(self, players: Sequence[Player]) -> None:
@@ -313,7 +318,9 @@ def _anchors(options: MatchOptions, names: Sequence[str]) -> dict[str, float]:
     """Return the ratings that are held. Raises ConfigError where a text names none, or no player is measured."""
     found = known(options.player, names) if options.measured else {}
     if options.measured and not found:
-        raise ConfigError(f"--measured: expected a player of anchors.json ({', '.join(measured())}), found {list(names)}")
+        raise ConfigError(
+            f"--measured: expected a player of anchors.json ({', '.join(measured())}), found {list(names)}"
+        )
     for text in options.anchor:
         name, _, value = text.rpartition("=")
         try:
@@ -325,12 +332,14 @@ def _anchors(options: MatchOptions, names: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _identity(options: MatchOptions, pairings: Sequence[Pairing]) -> dict[str, Any]:
-    """Return what must be equal for a match to go on; how it is carried out (live, deadline, out) may change."""
-    free = {"out", "live", "deadline", "anchor", "measured", "sprt", "sprt_elo", "openings", "start"}  # the last two: as places
+def _asked(options: MatchOptions, names: Sequence[str], pairings: Sequence[Pairing]) -> dict[str, Any]:
+    """Return what must be equal for a match to go on, as JSON holds it; how it is carried out may change."""
+    free = {"out", "live", "deadline", "anchor", "measured", "sprt", "sprt_elo"}
+    free |= {"openings", "start"}  # the places that they lead to count
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     places = [[one.opening.fen, *one.opening.moves] for one in pairings]
-    return {**kept, "openings": derive_seed(json.dumps(places))}
+    asked = {"names": names, **kept, "openings": derive_seed(json.dumps(places))}
+    return dict(json.loads(json.dumps(asked)))
 
 
 def _recorded(game: Played, names: Sequence[str]) -> Recorded:
@@ -374,6 +383,12 @@ def _whole(content: bytes) -> int:
     """Return the length up to the end of the last whole game: a result, and an empty line behind it."""
     ends = [match.end() for match in re.finditer(rb"(?:1-0|0-1|1/2-1/2|\*)\n\n(?=\[|\Z)", content)]
     return ends[-1] if ends else 0
+
+
+def _write(path: Path, asked: Mapping[str, Any]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Choice:
     top_p: float = 1.0
     typical: float = 1.0
     legal_only: bool = False
+    resigns: bool = False  # among legal moves: the result in which it has lost may be drawn too, as it may be raw
 
     def __post_init__(self) -> None:
         if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1 and 0 < self.typical <= 1):
@@ -122,7 +123,9 @@ class ModelPlayer:
         if not observations:
             return []
         logits = self._logits(observations)
-        logp, moves = self._distributions(observations, logits, legal_only=self.choice.legal_only)
+        logp, moves = self._distributions(
+            observations, logits, legal_only=self.choice.legal_only, resigns=self.choice.resigns
+        )
         numbers = [[derive_seed(seed, "draw", number) / 2**63 for number in range(n)] for seed in seeds]
         columns = list[tuple[list[int], list[float]]]()
         for column in zip(*numbers, strict=True):
@@ -179,19 +182,21 @@ class ModelPlayer:
         return [(white, draw, black) for white, draw, black in logits[:, ids].softmax(-1).tolist()]
 
     def _distributions(
-        self, observations: Sequence[Observation], logits: Tensor, *, legal_only: bool
+        self, observations: Sequence[Observation], logits: Tensor, *, legal_only: bool, resigns: bool = False
     ) -> tuple[Tensor, list[Sequence[str]]]:
         """Return log-probabilities [B, M] and, by row, the moves that they are of: all tokens, or the legal moves."""
         if not legal_only:
             return logits.log_softmax(-1), [self.vocabulary.names] * len(observations)
-        legal = [one.legal or () for one in observations]
+        legal: list[Sequence[str]] = [one.legal or () for one in observations]
         if not all(legal):
             raise ModelError("choosing among legal moves needs the legal moves of every observation, found none in one")
+        if resigns:
+            legal = [(*moves, LOST[one.seat]) for moves, one in zip(legal, observations, strict=True)]
         width = max(map(len, legal))
         ids = [[self.vocabulary.place[move] for move in moves] + [-1] * (width - len(moves)) for moves in legal]
         where = torch.tensor(ids)
         chosen = logits.gather(-1, where.clamp(min=0)).masked_fill(where < 0, -torch.inf)
-        return chosen.log_softmax(-1), list(legal)
+        return chosen.log_softmax(-1), legal
 
     @torch.inference_mode()
     def _logits(self, observations: Sequence[Observation]) -> Tensor:

@@ -59,7 +59,7 @@ def read_openings(path: Path, *, limit: int | None = None) -> list[Opening]:
 
 
 def random_openings(number: int, *, plies: int = 8, seed: int = 0, start: str = "") -> list[Opening]:
-    """Return distinct openings of random legal moves after which no side can win material by captures.
+    """Return distinct openings of random legal moves after which no side can mate at once or win material by captures.
 
     They begin from the FEN `start`; empty: the initial position.
     Raises DataError where chance finds too few (there are 20 after one ply).
@@ -82,13 +82,27 @@ def random_openings(number: int, *, plies: int = 8, seed: int = 0, start: str = 
 
 
 def _quiet(board: chess.Board) -> bool:
-    """Tell whether material is even, and stays so whatever captures either side begins with."""
-    if _material(board) != 0 or _captures(board, -1, 1) != 0:
+    """Tell whether material is even, and stays so whatever captures either side begins with, and none can mate at once.
+
+    One opening with a mate in it gives every pair of players a win each, and a fit takes the weakest for even.
+    """
+    if _material(board) != 0 or _captures(board, -1, 1) != 0 or _mates(board):
         return False
-    board.push(chess.Move.null())  # what the other side could take if it were its turn
-    calm = _captures(board, -1, 1) == 0
+    board.push(chess.Move.null())  # what the other side could do if it were its turn
+    calm = _captures(board, -1, 1) == 0 and not _mates(board)
     board.pop()
     return calm
+
+
+def _mates(board: chess.Board) -> bool:
+    """Tell whether the side to move has a mate in one."""
+    for move in list(board.legal_moves):
+        board.push(move)
+        mate = board.is_checkmate()
+        board.pop()
+        if mate:
+            return True
+    return False
 
 
 def _material(board: chess.Board) -> int:

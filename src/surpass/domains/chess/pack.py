@@ -32,7 +32,7 @@ class PackOptions:
             raise ConfigError("expected files to pack: .pgn, .pgn.zst, .csv, .csv.zst or .parquet")
         if not self.keep.initial and not self.keep.start:
             raise ConfigError(
-                "a transcript from another position means nothing: --no-initial cannot be packed; where all games begin "
+                "a transcript from another position means nothing: --no-initial cannot be packed; if all games begin "
                 "from one position, name it with --start"
             )
         if self.shard_tokens < 1 or (self.games is not None and self.games < 0):

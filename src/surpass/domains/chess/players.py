@@ -5,7 +5,7 @@
     random                                      any legal move
     engine:COMMAND,nodes=N,OPTION=VALUE,...     a UCI engine under a limit of nodes (or depth=N); threads=N of them
     expert:stockfish nodes=50 epsilon=0.3       an expert as `experts.py` describes it; threads=N
-    model:RUN,temperature=T,top_p=P,typical=P,tries=N,legal=yes,strength=R
+    model:RUN,temperature=T,top_p=P,typical=P,tries=N,legal=yes,resign=yes,strength=R
     mcts:RUN,simulations=N                      the model guides a tree search
     majority:GAMES.pgn                          the move most often played in the position
 
@@ -159,7 +159,7 @@ def model_policy(run_folder: Path, options: dict[str, str], *, cached: bool = Tr
     from surpass.domains.chess.tokens import Moves
 
     numbers = {key: float(options.pop(key)) for key in ("temperature", "top_p", "typical") if key in options}
-    choice = Choice(**numbers, legal_only=_yes(options.pop("legal", "no")))
+    choice = Choice(**numbers, legal_only=_yes(options.pop("legal", "no")), resigns=_yes(options.pop("resign", "no")))
     strength = int(options.pop("strength")) if "strength" in options else None
     device = options.pop("device", "cpu")
     network, vocabulary = load(run_folder, device=device)
