@@ -56,9 +56,7 @@ class Config:
     temperatures: tuple[float, ...] = (0.0, *PAPER)  # 0: the likeliest move
     modes: tuple[str, ...] = ("raw", "legal")  # five tries and then a forfeit; or legal moves alone
     match_games: int = 20  # of a model, at one temperature, with each opponent; even
-    others: tuple[str, ...] = (
-        "stockfish nodes=50 epsilon=0.9 resign=500",
-    )  # experts that all models meet beside those of their set
+    others: tuple[str, ...] = ("stockfish nodes=50 epsilon=0.9 resign=500",)  # whom all models meet, beside their set
     pool_games: int = 100  # of each two experts; even
     majority_plies: int = 60  # of a game that vote for the majority's move; 0: no such player
     opening_plies: int = 4  # random half-moves that each match begins with, twice, colours reversed

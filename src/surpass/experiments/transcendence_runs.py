@@ -264,7 +264,8 @@ def _under_test(config: Config, folder: Path, entry: Entry, stack: ExitStack) ->
     rest = f"temperature={entry.temperature},device={config.device}"
     if entry.mode == "legal":
         own = [parse(spec) for one in game_sets(config) if one.name == entry.game_set for spec in one.experts]
-        resigns = any(part.resign for expert in own for part in expert.parts)
+        moves = SHAPES[config.model].tokens == "moves"  # characters are packed without results: such a model knows none
+        resigns = moves and any(part.resign for expert in own for part in expert.parts)
         rest += ",legal=yes" + (",resign=yes" if resigns else "")
     return player(f"model:{path},{rest}", stack)
 

@@ -19,7 +19,7 @@ from surpass.core import replay
 from surpass.domains.chess import expert_games
 from surpass.domains.chess.domain import Chess, pose
 from surpass.domains.chess.expert_games import ExpertOptions, Match, Progress, opening, pairing, play, run
-from surpass.domains.chess.experts import Part, choose, evaluations, find_stockfish, parse, phase_of
+from surpass.domains.chess.experts import MATE, Part, choose, evaluations, find_stockfish, parse, phase_of
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.errors import ConfigError, DataError, VerifierError
@@ -67,6 +67,8 @@ def test_a_spec_says_everything() -> None:
         ("stockfish epsilon=1.5", "epsilon to be a probability"),
         ("stockfish epsilon=nan", "epsilon to be a probability"),
         ("stockfish phase=late", "phase to be one of"),
+        ("stockfish resign=-5", "resign to be a number of centipawns"),
+        ("greedy resign=500", "greedy has no 'resign'"),
         ("stockfish softmax=50", "softmax needs nodes"),
         ("stockfish skill=21", "0 to 20"),
         ("stockfish skill=1 uci_elo=1500", "give one of them"),
@@ -116,6 +118,17 @@ def test_an_expert_of_one_phase_errs_in_the_others() -> None:
         "middlegame",
         "endgame",
     ]
+
+
+def test_an_expert_resigns_where_its_own_search_sees_it_lost() -> None:
+    board = chess.Board()
+    (expert,) = (parse("stockfish nodes=50 resign=500"),)
+    for behind, resigns in ((-499.0, False), (-500.0, True), (-MATE, True), (800.0, False)):
+        seen = {"e2e4": behind, "d2d4": 900.0}  # the first one is what it would play; others may be of an earlier depth
+        move = choose(expert, board, (), rng=random.Random(0), think=lambda *_, seen=seen: seen)  # type: ignore[misc]
+        assert (move is None) is resigns
+    wild = parse("stockfish nodes=50 epsilon=1 resign=500")
+    assert choose(wild, board, (), rng=random.Random(0), think=lambda *_: {"e2e4": -900.0}) is not None  # unseen
 
 
 def test_greedy_takes_what_is_worth_most_and_mates_before_all() -> None:

@@ -10,7 +10,7 @@ import torch
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from surpass.core import Observation
-from surpass.domains.chess.arena import Pairing, Played, Player, play
+from surpass.domains.chess.arena import LOST, RESIGN, Pairing, Played, Player, play
 from surpass.domains.chess.character_player import CharacterPlayer
 from surpass.domains.chess.memory import Memory
 from surpass.domains.chess.model_player import Choice, ModelPlayer, draw, window
@@ -289,3 +289,20 @@ def test_chances_of_several_choices_are_read_off_one_reading() -> None:
         alone = player.chances([seen(), seen("d2d4")], [choice])
         for several, one in zip(together, alone, strict=True):
             assert several[at] == pytest.approx(one[0], abs=1e-4)
+
+
+def test_among_legal_moves_a_model_resigns_only_where_it_may() -> None:
+    """The result in which the side to move has lost is drawn as often as the model says, and is none of the moves."""
+    after = seen("e2e4")
+    assert after.legal is not None
+    never = ModelPlayer(network(MOVES.size), MOVES, LEGAL)
+    may = never.with_choice(Choice(legal_only=True, resigns=True))
+    seeds = range(2000)
+    assert {row[0].action for row in never.propose([after] * 2000, 1, seeds=seeds)} <= set(after.legal)
+    drawn = Counter(row[0].action for row in may.propose([after] * 2000, 1, seeds=seeds))
+    assert set(drawn) <= {*after.legal, RESIGN}
+    logits = never._logits([after])[0]
+    ids = [MOVES.place[move] for move in (*after.legal, LOST[1])]
+    chance = float(logits[ids].softmax(-1)[-1])
+    assert drawn[RESIGN] / 2000 == pytest.approx(chance, abs=4 * (chance / 2000) ** 0.5 + 1e-3)
+    assert drawn[RESIGN] > 0

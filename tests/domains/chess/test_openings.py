@@ -112,6 +112,7 @@ def test_no_captures_win_material_in_a_random_opening() -> None:
         pytest.param("rnbqkbnr/ppp2ppp/3p4/4p3/6P1/8/PPPPPP1P/RNBQKBNR w KQkq - 0 3", False, id="a pawn threatened"),
         pytest.param("rnbqkbnr/ppp2ppp/4p3/3p4/4P3/3P4/PPP2PPP/RNBQKBNR w KQkq - 0 3", True, id="an even exchange"),
         pytest.param("rnbqkb1r/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1", False, id="a knight less"),
+        pytest.param("r1bqkbnr/pp1pp2p/2n2p2/2p3p1/2P5/4P3/PP1P1PPP/RNBQKBNR w KQkq - 0 5", False, id="a mate in one"),
     ],
 )
 def test_quiet_positions(fen: str, quiet: bool) -> None:

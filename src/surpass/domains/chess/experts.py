@@ -169,7 +169,9 @@ def phase_of(board: chess.Board) -> str:
 def choose(
     expert: Expert, board: chess.Board, played: Sequence[str], *, rng: random.Random, think: Think
 ) -> chess.Move | None:
-    """Return the expert's move, which is legal, None to resign; every draw comes from `rng`. Raises what `think` raises.
+    """Return the expert's move, which is legal, or None: it resigns. Every draw comes from `rng`.
+
+    Raises what `think` raises.
 
     Draws, in order: the part (of a mixture), whether it errs (where it may), the move (unless there is one best).
     """

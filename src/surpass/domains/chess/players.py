@@ -166,6 +166,8 @@ def model_policy(run_folder: Path, options: dict[str, str], *, cached: bool = Tr
     if strength is not None and not vocabulary.strength:
         raise ConfigError(f"the model in {run_folder} was not trained with strengths: leave strength out")
     both = (strength, strength)
+    if choice.resigns and not (choice.legal_only and isinstance(vocabulary, Moves)):
+        raise ConfigError("resign=yes goes with legal=yes and a model of moves: raw, a model resigns by itself")
     if isinstance(vocabulary, Moves):
         return ModelPlayer(network, vocabulary, choice, strengths=both, cached=cached), choice.legal_only
     return CharacterPlayer(network, vocabulary, choice, strengths=both), choice.legal_only
