@@ -36,7 +36,7 @@ def scores(part: Part, played: Sequence[str]) -> Mapping[str, float]:
 
 def draws(spec: str, board: chess.Board, number: int = 4000) -> Counter[str]:
     expert, rng = parse(spec), random.Random(7)
-    return Counter(choose(expert, board, [], rng=rng, think=scores).uci() for _ in range(number))
+    return Counter(str(choose(expert, board, [], rng=rng, think=scores)) for _ in range(number))
 
 
 def near(found: int, share: float, number: int = 4000) -> bool:
@@ -125,7 +125,7 @@ def test_an_expert_resigns_where_its_own_search_sees_it_lost() -> None:
     (expert,) = (parse("stockfish nodes=50 resign=500"),)
     for behind, resigns in ((-499.0, False), (-500.0, True), (-MATE, True), (800.0, False)):
         seen = {"e2e4": behind, "d2d4": 900.0}  # the first one is what it would play; others may be of an earlier depth
-        move = choose(expert, board, (), rng=random.Random(0), think=lambda *_, seen=seen: seen)  # type: ignore[misc]
+        move = choose(expert, board, (), rng=random.Random(0), think=lambda *_, seen=seen: seen)
         assert (move is None) is resigns
     wild = parse("stockfish nodes=50 epsilon=1 resign=500")
     assert choose(wild, board, (), rng=random.Random(0), think=lambda *_: {"e2e4": -900.0}) is not None  # unseen

@@ -51,8 +51,8 @@ def by_expert(engines: Engines, observation: Observation, seed: int, *, expert: 
     board = board_of(fen)
     for move in moves:
         board.push(chess.Move.from_uci(move))  # legal, for the arena has played them: to check again costs the most
-    move = choose(expert, board, moves, rng=Random(seed), think=think)
-    return move.uci() if move else RESIGN
+    chosen = choose(expert, board, moves, rng=Random(seed), think=think)
+    return chosen.uci() if chosen else RESIGN
 
 
 class EnginePolicy:

@@ -198,8 +198,8 @@ def play(match: Match, number: int, think: Think) -> Played:
         end = push(move)
     while end is None:
         seat = match.experts[white if board.turn == chess.WHITE else black]
-        move = choose(seat, board, played, rng=rng, think=think)
-        end = push(move) if move else (RESIGNATION, LOST[int(board.turn == chess.BLACK)])
+        chosen = choose(seat, board, played, rng=rng, think=think)
+        end = push(chosen) if chosen else (RESIGNATION, LOST[int(board.turn == chess.BLACK)])
     why, result = end
     tags = {
         "Event": f"surpass chess experts, seed {match.seed}",
