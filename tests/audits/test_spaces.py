@@ -8,6 +8,7 @@ from torch import Tensor
 
 from surpass.audits.spaces import correlation, coverage, measure, total_variation
 from surpass.audits.words import PROMPT, Word, prefix_reward, small_model, texts
+from surpass.models.layout import ids
 from tests.audits.examples import space
 
 
@@ -66,7 +67,7 @@ def test_all_that_a_small_model_can_write_is_listed_once() -> None:
         assert float(policy.logp(leaves).sum(1).exp().sum()) == pytest.approx(1.0, abs=1e-5)
     assert [leaf.actions[0] for leaf in leaves if leaf.solved] == ["0"]
     assert tokens[2] == policy.encode("0")
-    assert policy.prompts([leaves[0].steps[0].observation]) == [policy._ids([PROMPT])[0]]
+    assert policy.prompts([leaves[0].steps[0].observation]) == ids(policy.tokenizer, [PROMPT])
     found = prefix_reward([leaves[9]], domain=domain, policy=policy, floor=-7.0)  # "01"
     assert leaves[9].actions == ("01",)
     assert found.tolist() == [pytest.approx([-7.0, 0.0, math.log(0.5)])]

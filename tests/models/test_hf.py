@@ -1,16 +1,25 @@
 """Language models as policies: text and tokens, the layout of log-probabilities, weights, folders and their errors."""
 
+import copy
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BloomConfig, BloomForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from surpass.core import Observation, Policy, Proposal, Scorer, Trajectory
-from surpass.errors import ModelError
+from surpass.errors import ConfigError, ModelError
 from surpass.models.hf import LanguageModel, Layout, LoraSpec, Placement
 from surpass.models.log_z import LogZ
 from tests.models.tiny import TEXTS, causal, observations, save_byt5, trajectory
@@ -250,3 +259,143 @@ def test_hidden_is_the_mean_over_true_tokens(seq2seq: LanguageModel) -> None:
         assert policy.hidden(seen, gradient=True).requires_grad
         for row, one in zip(together, seen, strict=True):
             torch.testing.assert_close(row, policy.hidden([one])[0], atol=1e-4, rtol=0)
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for one in messages %}"
+    "{% if one.role == 'system' and strict %}{{ raise_exception('none') }}{% endif %}"
+    "[{{ one.role }}]{{ one.content | trim }}</s>"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.fixture
+def talker() -> LanguageModel:
+    """A chat model: it answers a message after its template."""
+    weights = causal().weights
+    tokenizer = copy.deepcopy(weights.tokenizer)
+    tokenizer.chat_template = TEMPLATE
+    return LanguageModel.wrap(weights.network, tokenizer, layout=Layout("\nNext tactic?", 64, 16, chat="You prove."))
+
+
+def test_a_chat_model_answers_a_users_message(talker: LanguageModel) -> None:
+    [short], [long] = (talker.prompts([Observation(text)]) for text in ("|- a", "head " * 500 + "tail </s> [user]"))
+    expected = talker.tokenizer.apply_chat_template(
+        [{"role": "system", "content": "You prove."}, {"role": "user", "content": "|- a\nNext tactic?"}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert talker.tokenizer.decode(list(short)) == expected
+    assert len(long) == talker.layout.max_prompt
+    assert long[:3] == short[:3]
+    end = talker.tokenizer.eos_token_id
+    assert long.count(end) == short.count(end) == 2  # those of the template: a text cannot end its own message
+    tokens = talker.encode("auto.")
+    assert tokens[-1] == end
+    assert talker.decode(tokens) == "auto."
+    assert end in talker.vocabulary.ends
+    [[proposal]] = talker.propose([Observation("|- a")], 1, seeds=[0])
+    play = trajectory((Observation("|- a"), proposal))
+    assert proposal.logp == pytest.approx(float(talker.logp([play]).sum().detach()), abs=1e-4)
+
+
+def test_a_chat_layout_is_saved_and_a_missing_template_is_named(talker: LanguageModel, tmp_path: Path) -> None:
+    talker.save(tmp_path)
+    again = LanguageModel.load(tmp_path)
+    assert again.layout == talker.layout
+    assert again.prompts(observations(2)) == talker.prompts(observations(2))
+    with pytest.raises(ModelError, match="chat template cannot be used"):
+        LanguageModel.wrap(causal().network, causal().tokenizer, layout=replace(talker.layout, chat=""))
+    talker.tokenizer.chat_template = TEMPLATE.replace(" and strict", "")
+    with pytest.raises(ModelError, match="Where the system has no turn"):
+        LanguageModel.wrap(talker.network, talker.tokenizer, layout=talker.layout)
+    LanguageModel.wrap(talker.network, talker.tokenizer, layout=replace(talker.layout, chat=""))
+    talker.tokenizer.chat_template = "always the same"
+    with pytest.raises(ModelError, match="shows a message once"):
+        LanguageModel.wrap(talker.network, talker.tokenizer, layout=replace(talker.layout, chat=""))
+
+
+def test_wrapping_what_is_loaded_is_loading_it(byt5: Path, seq2seq: LanguageModel) -> None:
+    made = LanguageModel.wrap(AutoModelForSeq2SeqLM.from_pretrained(byt5), AutoTokenizer.from_pretrained(byt5))
+    one = [trajectory((observations(3)[0], Proposal("auto.")))]
+    assert torch.equal(made.logp(one), seq2seq.logp(one))
+    assert made.layout == seq2seq.layout
+    assert not made.network.training
+    half = LanguageModel.wrap(made.network, made.tokenizer, placement=Placement(dtype=torch.bfloat16))
+    assert half.network.dtype is half.placement.dtype is torch.bfloat16
+
+
+def test_wrapping_probes(byt5: Path) -> None:
+    network = BloomForCausalLM(BloomConfig(vocab_size=384, hidden_size=32, n_layer=1, n_head=4))
+    with pytest.raises(ModelError, match="BloomForCausalLM"):
+        LanguageModel.wrap(network, AutoTokenizer.from_pretrained(byt5))
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # peft's own call, on transformers 5
+def test_a_wrapped_peft_model_trains_its_adapters(byt5: Path, tmp_path: Path) -> None:
+    def tuned(**settings: Any) -> PeftModel:
+        config = LoraConfig(r=2, target_modules=["q", "v"], lora_dropout=0.5, **settings)
+        return cast(PeftModel, get_peft_model(AutoModelForSeq2SeqLM.from_pretrained(byt5), config))
+
+    policy = LanguageModel.wrap(tuned(), AutoTokenizer.from_pretrained(byt5))
+    assert len(policy.state_dict()) == len(list(policy.parameters())) > 0
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.1)
+    one = [trajectory((observations(3)[0], Proposal("auto.")))]
+    assert torch.equal(policy.logp(one), policy.logp(one))  # no dropout
+    policy.save(tmp_path)
+    again = LanguageModel.load(tmp_path, base=str(byt5))
+    assert torch.equal(again.logp(one), policy.logp(one))
+    with pytest.raises(ModelError, match="all LoRA"):
+        LanguageModel.wrap(tuned(modules_to_save=["final_layer_norm"]), AutoTokenizer.from_pretrained(byt5))
+
+
+def test_adapters_go_where_they_are_told(byt5: Path) -> None:
+    policy = LanguageModel.load(byt5, lora=LoraSpec(rank=4, alpha=8, targets=("q", "v"), rslora=False))
+    assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in policy.state_dict()} == {"q", "v"}
+    scales = {
+        part.scaling["default"] for part in policy.network.modules() if isinstance(part, LoraLayer) and part.scaling
+    }
+    assert scales == {2.0}
+    with pytest.raises(ModelError, match="No adapters on nothing"):
+        LanguageModel.load(byt5, lora=LoraSpec(targets="nothing"))
+
+
+def test_arguments_of_from_pretrained_pass_through(byt5: Path) -> None:
+    for said in ({"torch_dtype": "bfloat16"}, {"dtype": torch.bfloat16}):
+        half = LanguageModel.load(byt5, **said)
+        assert half.network.dtype is half.placement.dtype is torch.bfloat16
+    eager = LanguageModel.load(byt5, attn_implementation="eager", revision="main", trust_remote_code=True)
+    assert eager.network.config._attn_implementation == "eager"
+    mapped = LanguageModel.load(byt5, device_map="cpu", placement=Placement(device="no such device"))
+    assert mapped.network.device.type == "cpu"
+    with pytest.raises(ModelError, match="Cannot load"):
+        LanguageModel.load(byt5, no_such_argument=1)
+    with pytest.raises(ConfigError, match="float32 or bfloat16"):
+        LanguageModel.load(byt5, dtype=torch.float16)
+
+
+def test_recomputed_activations_give_the_same_gradient(byt5: Path, tmp_path: Path) -> None:
+    causal().save(tmp_path)
+    for folder in (byt5, tmp_path):
+        kept, forgot = (LanguageModel.load(folder, placement=Placement(recompute=one)) for one in (False, True))
+        rows = [trajectory((seen, Proposal("auto."))) for seen in observations(1, 6)]
+        layers = [part for part in forgot.network.modules() if isinstance(part, GradientCheckpointingLayer)]
+        gradients, passes = list[list[Tensor]](), Counter[GradientCheckpointingLayer]()
+        for layer in layers:
+            inner = next(part for part in layer.modules() if isinstance(part, nn.Linear))
+            inner.register_forward_pre_hook(lambda *_, at=layer, to=passes: to.update([at]))
+        for policy in (kept, forgot):
+            found = policy.logp(rows)
+            passes.clear()
+            used = [one for one in policy.parameters() if one.dim() > 1]
+            whole = torch.autograd.grad(found.sum(), used, allow_unused=True)
+            gradients.append([one for one in whole if one is not None])
+        assert set(passes) == set(layers)  # in the backward pass
+        assert len(gradients[0]) == len(gradients[1]) > len(layers)
+        for left, right in zip(*gradients, strict=True):
+            torch.testing.assert_close(left, right)
+        seen, one = observations(1, 6), [1, 2]
+        assert forgot.propose(seen, 3, seeds=one) == kept.propose(seen, 3, seeds=one)  # with a cache
+        assert not any(part.training for part in forgot.network.modules())

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -28,31 +29,23 @@ from transformers import (
 from transformers.utils import logging
 
 from surpass.errors import ConfigError, ModelError
+from surpass.models.layout import Layout
 
 SIDECAR = "surpass.json"
+LORA = "lora_"  # in the names of adapters' weights
+WHERE = ("revision", "code_revision", "subfolder", "trust_remote_code", "token", "cache_dir", "local_files_only")
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one per folder read or written would drown a run's own
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How text becomes token rows."""
-
-    separator: str = ""  # between the observation and the action; an encoder needs none
-    max_prompt: int = 900  # tokens, separator included
-    max_new: int = 88  # tokens of an action, end marker included
-
-    def __post_init__(self) -> None:
-        if self.max_prompt < 16 or self.max_new < 1:
-            raise ConfigError(f"Expected max_prompt >= 16 and max_new >= 1, found {self}.")
-
-
-@dataclass(frozen=True, slots=True)
 class LoraSpec:
-    """Low-rank adapters on all linear layers (rank-stabilised scaling); the base is frozen and shared by copies."""
+    """Low-rank adapters; the base is frozen and shared by copies. No dropout: two passes must meet the same values."""
 
     rank: int = 16
     alpha: int = 32
     seed: int = 0  # of the adapters' random half
+    targets: str | tuple[str, ...] = "all-linear"  # layers by the end of their names, or one pattern for whole names
+    rslora: bool = True  # scale by alpha / sqrt(rank), or else by alpha / rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +56,7 @@ class Placement:
     dtype: torch.dtype = torch.float32  # of the weights: float32 or bfloat16
     autocast: torch.dtype | None = None  # of matrix products
     micro_tokens: int = 8192  # padded tokens of one forward pass
+    recompute: bool = False  # a layer's activations in the backward pass: much less memory, about a third more time
 
     def __post_init__(self) -> None:
         if self.dtype not in (torch.float32, torch.bfloat16):  # float16 would need loss scaling, which nothing does
@@ -108,7 +102,7 @@ class Weights:
         return Weights(_under(adapter), self.tokenizer, adapter, self.base)
 
 
-def read(path: str, *, lora: LoraSpec | None, dtype: torch.dtype, base: str | None) -> tuple[Weights, Layout]:
+def read(path: str, *, lora: LoraSpec | None, base: str | None, loading: Mapping[str, Any]) -> tuple[Weights, Layout]:
     """Return the weights in a folder or under a hub name, and their layout; `lora` adds fresh adapters."""
     folder = Path(path)
     if (path.startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
@@ -118,9 +112,9 @@ def read(path: str, *, lora: LoraSpec | None, dtype: torch.dtype, base: str | No
     if adapted.is_file() and lora is not None:
         raise ModelError(f"{path} already holds adapters: load it without `lora` to train them on.")
     origin = (base or json.loads(adapted.read_text())["base_model_name_or_path"]) if adapted.is_file() else path
-    network = _network(origin, dtype)
+    network = _network(origin, loading)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **_where(loading))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"No usable tokenizer in {path}: {_first_line(error)}") from error
     weights = Weights(network, tokenizer)
@@ -128,8 +122,27 @@ def read(path: str, *, lora: LoraSpec | None, dtype: torch.dtype, base: str | No
         weights = _with_saved_adapter(weights, path, Base(origin, digest(network)), sidecar.get("base_digest"))
     elif lora is not None:
         weights = _with_fresh_adapter(weights, lora, origin)
-    layout = Layout(**sidecar["layout"]) if "layout" in sidecar else _default_layout(network)
+    layout = Layout(**sidecar["layout"]) if "layout" in sidecar else default_layout(network)
     return weights, layout
+
+
+def wrapped(network: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> Weights:
+    """Return a network and a tokenizer that are loaded already. Raises ModelError for adapters other than LoRA."""
+    if not isinstance(network, PeftModel):
+        return Weights(network, tokenizer)
+    under = _under(network)
+    lost = [name for name, one in under.named_parameters() if one.requires_grad and LORA not in name]
+    if lost:
+        raise ModelError(
+            f"Expected a peft model whose adapters are all LoRA, found {lost[0]} and {len(lost) - 1} others that "
+            "train besides: checkpoints would lose them."
+        )
+    return Weights(under, tokenizer, network)
+
+
+def placed(network: PreTrainedModel) -> bool:
+    """Tell whether a device map or quantisation has put the network where it must stay."""
+    return any(vars(network).get(name) is not None for name in ("hf_device_map", "hf_quantizer"))
 
 
 def write(path: str | Path, weights: Weights, layout: Layout) -> None:
@@ -159,7 +172,7 @@ def check_fit(weights: Weights, layout: Layout) -> None:
             f"The tokenizer has {len(weights.tokenizer)} tokens but the network embeds {rows}: "
             "they belong to different checkpoints."
         )
-    positions = weights.network.config.to_dict().get("max_position_embeddings")
+    positions = weights.network.config.get_text_config().to_dict().get("max_position_embeddings")
     if positions is not None and layout.max_prompt + layout.max_new > positions:
         raise ModelError(
             f"A prompt of {layout.max_prompt} and an action of {layout.max_new} tokens exceed the network's "
@@ -173,12 +186,17 @@ def _embedded(network: PreTrainedModel) -> int:
     return embeddings.num_embeddings
 
 
-def _network(origin: str, dtype: torch.dtype) -> PreTrainedModel:
+def _where(loading: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the arguments of `from_pretrained` says where files are and whether to run code among them."""
+    return {name: value for name, value in loading.items() if name in WHERE}
+
+
+def _network(origin: str, loading: Mapping[str, Any]) -> PreTrainedModel:
     try:
-        config = AutoConfig.from_pretrained(origin)
+        config = AutoConfig.from_pretrained(origin, **_where(loading))
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        loaded = kind.from_pretrained(origin, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        loaded = kind.from_pretrained(origin, output_loading_info=True, **loading)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
         raise ModelError(f"Cannot load a language model from {origin}: {_first_line(error)}") from error
     network: PreTrainedModel
     network, info = loaded  # type: ignore[misc]  # the library types only the answer without loading info
@@ -194,11 +212,15 @@ def _network(origin: str, dtype: torch.dtype) -> PreTrainedModel:
 def _with_fresh_adapter(weights: Weights, spec: LoraSpec, origin: str) -> Weights:
     base = Base(str(Path(origin).resolve()) if Path(origin).is_dir() else origin, digest(weights.network))
     weights.network.name_or_path = base.path  # peft writes this into the adapter's folder
-    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules="all-linear", use_rslora=True)
+    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
+    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=targets, use_rslora=spec.rslora)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        with _peft_on_transformers_5():
-            adapter = get_peft_model(weights.network, config)
+        try:
+            with _peft_on_transformers_5():
+                adapter = get_peft_model(weights.network, config)
+        except ValueError as error:
+            raise ModelError(f"No adapters on {spec.targets} of {origin}: {_first_line(error)}") from error
     return Weights(_under(adapter), weights.tokenizer, adapter, base)
 
 
@@ -230,9 +252,10 @@ def _under(adapter: PeftModel) -> PreTrainedModel:
     return network
 
 
-def _default_layout(network: PreTrainedModel) -> Layout:
+def default_layout(network: PreTrainedModel) -> Layout:
+    """Return a layout that fits the network."""
     separator = "" if network.config.is_encoder_decoder else "\n"
-    positions = network.config.to_dict().get("max_position_embeddings") or 10**9
+    positions = network.config.get_text_config().to_dict().get("max_position_embeddings") or 10**9
     return Layout(separator, max_prompt=max(16, min(900, positions - 88)))
 
 

@@ -1,13 +1,14 @@
 """Language models as policies: any causal or sequence-to-sequence checkpoint, LoRA or not, or one from scratch.
 
 What is here: text to tokens and back, teacher-forced log-probabilities laid out as `core.Trainable` wants them, and
-weights in memory. Reading and writing folders is `checkpoint.py`, sampling is `decode.py`, masks and micro-batches are
-`packing.py`, sizes are `presets.py`.
+weights in memory. Reading and writing folders is `checkpoint.py`, what frames a text is `layout.py`, sampling is
+`decode.py`, masks and micro-batches are `packing.py`, sizes are `presets.py`.
 
-A prompt is the observation's text, cut on the left so that its tail (the current state) stays, then a separator. An
-action is one line: its tokens, then the end marker (a newline where the tokenizer has one, else the end of sequence),
-whose log-probability counts. Networks stay in evaluation mode, so no dropout makes a log-probability random; a
-gradient flows all the same. `Observation.legal` does not restrict what is sampled: the checker judges.
+A prompt is the observation's text, cut on the left so that its tail (the current state) stays, then a separator; for a
+chat model both are a user's message and the action is the answer. An action is one line: its tokens, then the end
+marker, whose log-probability counts: a newline where the tokenizer has one, else, and always in a chat, the end of
+sequence. Networks stay in evaluation mode, so no dropout, LoRA's included, makes a log-probability random; a gradient
+flows all the same. `Observation.legal` does not restrict what is sampled: the checker judges.
 
 Exactness: in float32, sampled log-probabilities equal teacher-forced ones, and rows are independent of their batch,
 within 1e-4. Under bfloat16 (weights or autocast) expect differences of 1e-2 per token.
@@ -17,21 +18,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from surpass.core import Observation, Proposal, Scored, Trajectory
 from surpass.errors import ModelError
 from surpass.models import checkpoint
-from surpass.models.checkpoint import CPU, Layout, LoraSpec, Placement, Weights
-from surpass.models.decode import Sampling, Vocabulary, sample
+from surpass.models.checkpoint import CPU, LoraSpec, Placement, Weights
+from surpass.models.decode import Sampling, sample
+from surpass.models.layout import Layout, frame, ids, vocabulary
 from surpass.models.packing import Pack, Tokens, chunks, likelihood, mean_states
 from surpass.models.prefix import PrefixCache
 from surpass.models.presets import preset
@@ -44,21 +48,26 @@ SEPARATOR = "\naction:\n"  # for models whose training we decide; a pre-trained 
 
 
 class LanguageModel:
-    """A policy that writes actions token by token. Make one with `load` or `from_scratch`."""
+    """A policy that writes actions token by token. Make one with `load`, `wrap` or `from_scratch`."""
 
     def __init__(self, weights: Weights, layout: Layout, *, placement: Placement = CPU) -> None:
         self.weights, self.layout, self.placement = weights, layout, placement
         self.network = weights.network
         self.network.train(False)
-        nn.Module.to(self.network, placement.device)
+        if not checkpoint.placed(self.network):
+            nn.Module.to(self.network, placement.device)
+        if placement.recompute:
+            self.network.activation_checkpointing_enable()
         self.tokenizer = weights.tokenizer
         self.sampling = Sampling(max_new=layout.max_new)
         self.prefixes: PrefixCache | None = None
-        self._before, self._after = _specials(self)
-        self._separator = self._ids([layout.separator])[0] if layout.separator else ()
-        self.vocabulary = _vocabulary(self)
-        newline = self._ids(["\n"])[0]
+        self._before, self._after = frame(self.tokenizer, layout, encoder=self.network.config.is_encoder_decoder)
+        self._separator = ids(self.tokenizer, [layout.separator])[0] if layout.separator else ()
+        self.vocabulary = vocabulary(self.tokenizer, self.network)
+        newline = () if layout.chat is not None else ids(self.tokenizer, ["\n"])[0]
         self._end = newline[-1] if newline and newline[-1] in self.vocabulary.ends else self.tokenizer.eos_token_id
+        if self._end is None:
+            raise ModelError("A chat ends with the end of sequence, and the tokenizer has none: set its `eos_token`.")
         checkpoint.check_fit(weights, layout)
 
     @classmethod
@@ -70,16 +79,47 @@ class LanguageModel:
         placement: Placement = CPU,
         layout: Layout | None = None,
         base: str | None = None,
+        **loading: Any,
     ) -> Self:
         """Return the model in a folder or under a hub name; `lora` puts fresh adapters on it.
 
-        `layout` overrides the saved one; `base` says where the base of saved adapters lies if it has moved. Raises
-        ModelError where files are missing, architecture and weights disagree, or adapters belong to another base.
+        `layout` overrides the saved one; `base` says where the base of saved adapters lies if it has moved. `loading`
+        is for transformers' `from_pretrained`: revision, trust_remote_code, dtype, attn_implementation, device_map,
+        quantization_config, ... A `dtype` there counts before the placement's, and what a `device_map` or quantisation
+        has placed stays there. Raises ModelError where files are missing, architecture and weights disagree, adapters
+        belong to another base, or the network cannot be run on packed actions (`probe.py`; flash attention cannot).
         """
-        weights, found = checkpoint.read(str(path), lora=lora, dtype=placement.dtype, base=base)
-        model = cls(weights, layout or found, placement=placement)
-        probe(model.network, pad=model.vocabulary.pad, longest=model.layout.max_prompt + model.layout.max_new)
-        return model
+        loading.setdefault("dtype", loading.pop("torch_dtype", placement.dtype))
+        weights, found = checkpoint.read(str(path), lora=lora, base=base, loading=loading)
+        device = placement.device if loading.get("device_map") is None else str(weights.network.device)
+        placement = replace(placement, device=device, dtype=weights.network.dtype)
+        return cls(weights, layout or found, placement=placement)._probed()
+
+    @classmethod
+    def wrap(
+        cls,
+        network: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        layout: Layout | None = None,
+        placement: Placement | None = None,
+    ) -> Self:
+        """Return the policy of a model that is loaded already, a peft model with LoRA included; nothing is copied.
+
+        It stays on its device and in its precision unless a `placement` is given. Raises ModelError where it cannot be
+        run on packed actions (`probe.py`), or trains what is neither the network's nor LoRA's.
+        """
+        weights = checkpoint.wrapped(network, tokenizer)
+        if placement is None:
+            placement = Placement(str(weights.network.device), weights.network.dtype)
+        elif not checkpoint.placed(weights.network):
+            nn.Module.to(weights.network, placement.dtype)
+        return cls(weights, layout or checkpoint.default_layout(weights.network), placement=placement)._probed()
+
+    def _probed(self) -> Self:
+        longest = self.layout.max_prompt + self.layout.max_new
+        probe(self.network, pad=self.vocabulary.pad, longest=longest, scoring=self._recomputing)
+        return self
 
     @classmethod
     def from_scratch(
@@ -116,15 +156,11 @@ class LanguageModel:
 
     # Text and tokens
 
-    def _ids(self, texts: Sequence[str]) -> list[Tokens]:
-        rows = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [tuple(row) for row in rows]
-
     def prompts(self, observations: Sequence[Observation]) -> list[Tokens]:
         """Return the prompt of each observation: the end of its text, as much as fits, and the separator."""
         texts = list(dict.fromkeys(observation.text for observation in observations))
         room = self.layout.max_prompt - len(self._before) - len(self._separator) - len(self._after)
-        body = {text: ids[-room:] for text, ids in zip(texts, self._ids(texts), strict=True)} if texts else {}
+        body = {text: ids[-room:] for text, ids in zip(texts, ids(self.tokenizer, texts), strict=True)} if texts else {}
         return [
             (*self._before, *body[observation.text], *self._separator, *self._after) for observation in observations
         ]
@@ -134,7 +170,7 @@ class LanguageModel:
         action = action.strip()
         if "\n" in action:
             raise ModelError(f"An action is one line, found {action!r}: replace its newlines by spaces.")
-        return (*self._ids([action])[0], self._end) if action else (self._end,)
+        return (*ids(self.tokenizer, [action])[0], self._end) if action else (self._end,)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the action that tokens spell: their text up to the first newline, stripped."""
@@ -217,7 +253,7 @@ class LanguageModel:
         found: dict[tuple[Tokens, Tokens], Tensor] = {}
         for batch in chunks([(len(p.prompt), sum(map(len, p.actions))) for p in packs], self.placement.micro_tokens):
             chosen = [packs[index] for index in batch]
-            with self._precision():
+            with self._precision(), self._recomputing() if torch.is_grad_enabled() else nullcontext():
                 rows = likelihood(
                     self.network,
                     chosen,
@@ -260,12 +296,25 @@ class LanguageModel:
             return nullcontext()
         return torch.autocast(self.network.device.type, self.placement.autocast)
 
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        """Let layers keep no activations for the backward pass, if so placed. Their parts stay in evaluation mode."""
+        parts = self.network.modules() if self.placement.recompute else ()
+        layers = [part for part in parts if isinstance(part, GradientCheckpointingLayer)]
+        for layer in layers:
+            layer.training = True  # what transformers asks of a layer before it recomputes
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+
     # Weights
 
     @property
     def width(self) -> int:
         """The size d of a hidden state."""
-        return int(self.network.config.hidden_size)
+        return int(self.network.config.get_text_config().hidden_size)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield what training changes: all weights, or the adapters alone; nothing for a frozen copy."""
@@ -274,7 +323,7 @@ class LanguageModel:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights, or the adapters alone where there are any; the tensors are not copied."""
         state = self.network.state_dict()
-        return {name: value for name, value in state.items() if self.weights.adapter is None or "lora_" in name}
+        return {name: value for name, value in state.items() if self.weights.adapter is None or checkpoint.LORA in name}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state_dict` gave; raises ModelError where names or shapes differ."""
@@ -306,25 +355,3 @@ def _packs(prompt: Tokens, actions: Sequence[Tokens]) -> Iterator[Pack]:
             group = []
         group.append(action)
     yield Pack(prompt, tuple(group))
-
-
-def _specials(model: LanguageModel) -> tuple[Tokens, Tokens]:
-    """Return the special tokens that the tokenizer puts before and after a text; a decoder's prompt must stay open."""
-    plain = model._ids(["a"])[0]
-    dressed = tuple(model.tokenizer("a")["input_ids"])
-    begin = next((at for at in range(len(dressed)) if dressed[at : at + len(plain)] == plain), 0)
-    after = dressed[begin + len(plain) :] if model.network.config.is_encoder_decoder else ()
-    return dressed[:begin], after
-
-
-def _vocabulary(model: LanguageModel) -> Vocabulary:
-    """Return the padding id and every id that ends an action: end of sequence, and any token with a newline in it."""
-    texts = model.tokenizer.batch_decode([[token] for token in range(len(model.tokenizer))])
-    ends = {token for token, text in enumerate(texts) if "\n" in text}
-    generation = model.network.generation_config
-    for stop in (model.tokenizer.eos_token_id, generation.eos_token_id if generation else None):
-        ends.update(stop if isinstance(stop, list) else [] if stop is None else [stop])
-    if not ends:
-        raise ModelError("The tokenizer has neither a newline nor an end of sequence: an action could not end.")
-    pad = model.tokenizer.pad_token_id
-    return Vocabulary(pad=0 if pad is None else int(pad), ends=frozenset(ends))

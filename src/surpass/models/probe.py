@@ -8,6 +8,9 @@ longer than any window of the network that prompts can outgrow; patterns that sh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -21,11 +24,20 @@ STRANGE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeErr
 
 
 @torch.no_grad()
-def probe(network: PreTrainedModel, *, pad: int, longest: int) -> None:
-    """Raise ModelError unless log-probabilities are those of plain rows; rows have at most `longest` tokens."""
+def probe(
+    network: PreTrainedModel,
+    *,
+    pad: int,
+    longest: int,
+    scoring: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> None:
+    """Raise ModelError unless log-probabilities are those of plain rows; rows have at most `longest` tokens.
+
+    `scoring` surrounds what is scored packed, as it does later where a gradient is wanted.
+    """
     expected = "expected a decoder whose attention heeds masks and positions that are given, or an encoder-decoder"
     try:
-        error = _error(network, pad, longest)
+        error = _error(network, pad, longest, scoring)
     except STRANGE as strange:
         first = next(iter(str(strange).strip().splitlines()), "")
         raise ModelError(
@@ -39,7 +51,9 @@ def probe(network: PreTrainedModel, *, pad: int, longest: int) -> None:
         )
 
 
-def _error(network: PreTrainedModel, pad: int, longest: int) -> float:
+def _error(
+    network: PreTrainedModel, pad: int, longest: int, scoring: Callable[[], AbstractContextManager[object]]
+) -> float:
     """Return the largest difference between a row alone and the same packed, or sampled with a cache."""
     embeddings = network.get_input_embeddings()
     assert isinstance(embeddings, torch.nn.Embedding)
@@ -51,8 +65,10 @@ def _error(network: PreTrainedModel, pad: int, longest: int) -> float:
         network, prompts, 2, seeds=[1, 2], sampling=uniform, vocabulary=Vocabulary(pad, frozenset()), budget=1
     )
     packs = [Pack(prompt, tuple(one.tokens for one in row)) for prompt, row in zip(prompts, rows, strict=True)]
+    with scoring():
+        together = likelihood(network, packs, pad=pad, dtype=network.dtype)
     errors = list[float]()
-    for pack, row, packed in zip(packs, rows, likelihood(network, packs, pad=pad, dtype=network.dtype), strict=True):
+    for pack, row, packed in zip(packs, rows, together, strict=True):
         for one, found in zip(row, packed, strict=True):
             plain = _alone(network, pack.prompt, one.tokens)
             errors += [float((found - plain).abs().max()), abs(one.logp - float(plain.sum()))]
