@@ -192,11 +192,11 @@ def test_unknown_names_what_there_is() -> None:
         cli.choose(["zzz", "--help"])
 
 
-def test_a_closed_pipe_is_no_trouble() -> None:
-    command = f"{sys.executable} -m surpass.cli doctor --json | head -c 1"
+@pytest.mark.parametrize("words", ["--help", "--version"])  # by rich, and by print
+def test_a_closed_pipe_is_no_trouble(words: str) -> None:
+    command = f"{sys.executable} -m surpass.cli {words} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout == "["
-    assert done.stderr == ""
+    assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 @pytest.mark.rocq
@@ -212,6 +212,27 @@ def test_prove_tries_every_file_and_says_which_it_could_not(tmp_path: Path, caps
     assert "no_such_thing" in " ".join(told.out.split())
     assert "1 of 1 open lemmas proved in 3 files" in told.out
     assert "auto." in (tmp_path / "Good.v").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [([], "say surpass prove FILE"), (["empty"], "folder empty"), (["d.v"], "folder d.v"), (["a.txt"], "found a.txt")],
+)
+def test_prove_needs_sources(words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("empty/.hidden", "d.v"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "empty" / ".hidden" / "A.v").touch()
+    (tmp_path / "a.txt").touch()
+    assert cli.main(["prove", *words]) == 2
+    error = capsys.readouterr().err
+    assert "expected .v or .lean files" in error
+    assert told in error
+
+
+def test_a_file_that_is_named_twice_is_proved_once(tmp_path: Path) -> None:
+    (tmp_path / "A.v").touch()
+    (tmp_path / "B.v").symlink_to("A.v")
+    assert cli.sources([Path("A.v"), tmp_path, Path("B.v")]) == [Path("A.v")]
 
 
 def test_prove_needs_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """The command line `surpass`: reads arguments, calls one function of the library, prints, and chooses the exit code.
 
     0  done            1  a bug of ours, or a check that failed (`verify`)
-    2  bad input or a missing tool, said in one message     130  interrupted
+    2  bad input or a missing tool, said in one message     130  interrupted     141  nobody reads the output
 
 Nothing heavy is imported before a command is known, so that `surpass --help` answers at once. Each command is one
 function from its arguments to an exit code; its options are a frozen dataclass that tyro turns into flags. What a
@@ -66,15 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         name, command = choose(arguments)
-        if command is None:
-            return overview()
-        return call(command, name, arguments[len(name.split()) :])
+        code = overview() if command is None else call(command, name, arguments[len(name.split()) :])
+        sys.stdout.flush()  # here, while what comes of it is still an exit code
+        return code
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) has gone: not our trouble
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return unread()
+    except SystemExit as left:  # rich leaves so where it meets a closed pipe
+        if isinstance(left.__context__, BrokenPipeError):
+            return unread()
+        raise
     except (SurpassError, OSError) as error:
         if os.environ.get("SURPASS_TRACEBACK"):
             raise
@@ -87,6 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc(file=file)
         say(f"internal error: {type(error).__name__}: {error}\nplease report it with {file.name}")
         return 1
+
+
+def unread() -> int:
+    """Return the exit code for output whose reader (head, less) has gone, and print no more: that is no trouble."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def say(message: str) -> None:
@@ -277,7 +286,7 @@ def doctor(arguments: list[str]) -> int:
 
 
 def extract(arguments: list[str]) -> int:
-    """`surpass proofs extract`: read lemmas and their human proofs from a library that is installed here."""
+    """`surpass proofs extract`: read lemmas and their proofs from a library installed here; 2 where no file replays."""
     from surpass.domains.proofs.rocq import extraction
 
     config = parse(extraction.ExtractConfig, arguments, "proofs extract", "Extract a library's lemmas and proofs.")
@@ -290,7 +299,7 @@ def extract(arguments: list[str]) -> int:
 
     Console().print(found.table())
     print(f"{found.lemmas} lemmas extracted and {found.skipped.total()} skipped, in {found.out}")
-    return 0
+    return 2 if found.useless else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +322,27 @@ PROVERS = {  # by suffix: what proves a file, and the tactics that are tried wit
 }
 
 
-def sources(folder: Path) -> list[Path]:
-    """Return the proof files below a folder; hidden folders hold what build tools have put there."""
-    found = (path for path in folder.rglob("*") if path.suffix in PROVERS and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def sources(paths: Sequence[Path]) -> list[Path]:
+    """Return the proof files among `paths` and below the folders among them, each once, however often it is named.
+
+    Hidden folders hold what build tools have put there. Raises ConfigError for a file of another kind, and where there
+    is nothing to prove.
+    """
+    kinds, found = " or ".join(PROVERS), dict[Path, Path]()
+    for path in paths:
+        there = [path]
+        if path.is_dir():
+            below = (one for one in path.rglob("*") if one.suffix in PROVERS and one.is_file())
+            there = sorted(one for one in below if not any(part[0] == "." for part in one.relative_to(path).parts))
+            if not there:
+                raise ConfigError(f"expected {kinds} files in the folder {path}, found none")
+        elif path.suffix not in PROVERS:
+            raise ConfigError(f"expected {kinds} files, or folders of them, found {path}")
+        for one in there:
+            found.setdefault(one.resolve(), one)
+    if not found:
+        raise ConfigError(f"expected {kinds} files, or folders of them, found none; say surpass prove FILE")
+    return [*found.values()]
 
 
 def prove(arguments: list[str]) -> int:
@@ -330,13 +356,12 @@ def prove(arguments: list[str]) -> int:
 
     @cache
     def prover(suffix: str) -> tuple[Any, Policy]:
-        prove_file, tactics = map(load, PROVERS.get(suffix, PROVERS[".v"]))
+        prove_file, tactics = map(load, PROVERS[suffix])
         return prove_file, prover_policy(options.run, automation=options.automation, tactics=tactics)
 
     search = partial(best_first, width=options.width, expansions=options.expansions)
     budget, code, proved, tried = Budget(seconds=options.seconds), 0, 0, 0
-    files = [file for path in options.files for file in (sources(path) if path.is_dir() else [path])]
-    for file in files:
+    for file in (files := sources(options.files)):
         prove_file, policy = prover(file.suffix)
         try:
             found = prove_file(file, policy, search, budget=budget, seed=options.seed, write=options.write)

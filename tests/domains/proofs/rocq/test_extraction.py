@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from surpass import cli
 from surpass.core import Problem, Status, replay
 from surpass.domains.proofs.rocq import extraction
 from surpass.domains.proofs.rocq.corpus import load
@@ -182,6 +183,16 @@ class TestAgainstTheProver:
         monkeypatch.undo()
         extract(ExtractConfig(path=str(tmp_path), name="Lib", out=str(tmp_path / "out"), jobs=1))
         assert is_complete(tmp_path / "out")
+
+    def test_where_every_file_fails_there_is_no_corpus(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        binary, out = tmp_path / "bin.v", tmp_path / "corpus"
+        binary.write_bytes(b"\xff\xfe\x00")
+        assert cli.main(["proofs", "extract", "--path", str(binary), "--out", str(out)]) == 2
+        assert not is_complete(out)
+        assert cli.main(["proofs", "coverage", str(binary)]) == 2
+        assert capsys.readouterr().out.count("expected Rocq source in") == 2
 
     def test_the_installed_library_is_found(self) -> None:
         found = {source.top: source for source in sources(ExtractConfig())}

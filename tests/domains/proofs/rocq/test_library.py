@@ -88,11 +88,12 @@ class TestTheFile:
     def test_what_is_no_library_is_left_alone(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="found none"), opened(tmp_path / "none.sqlite"):
             pass
-        text, foreign = tmp_path / "text", tmp_path / "foreign"
+        text, foreign, empty = tmp_path / "text", tmp_path / "foreign", tmp_path / "empty"
+        empty.touch()
         text.write_text("something else, and long enough to be no database" * 10)
         with closing(sqlite3.connect(foreign)) as base:
             base.execute("CREATE TABLE theirs (a)")
-        for path in (text, foreign):
+        for path in (text, foreign, empty):
             before = path.read_bytes()
             for make in (False, True):
                 with pytest.raises(DataError, match="expected a proof library"), opened(path, make=make):
@@ -118,6 +119,13 @@ class TestTheFile:
         run = Run.create(tmp_path / "run", {})
         run.append([Trajectory(Problem("k", data={"goal": "A"}), (), Verdict(Status.ACCEPTED, (1.0,), "kernel"), {})])
         assert library.add(tmp_path / "library", run.path) == library.Added(other=1)
+
+    def test_a_run_that_cannot_be_read_makes_no_library(self, tmp_path: Path) -> None:
+        run = Run.create(tmp_path / "run", {})
+        run.trajectories_path.write_bytes(b"\xff\xfe\n\x00\n")
+        with pytest.raises(DataError):
+            library.add(tmp_path / "library", run.path)
+        assert [*tmp_path.iterdir()] == [run.path]
 
     def test_bad_input_is_one_message(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         place = ["--library", str(tmp_path / "library")]

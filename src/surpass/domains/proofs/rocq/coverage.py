@@ -131,7 +131,7 @@ class Coverage:
 
 
 def main(config: CoverageConfig) -> int:
-    """`surpass proofs coverage PATH`: print the report, and write it where asked."""
+    """`surpass proofs coverage PATH`: print the report, and write it where asked; 2 where no file runs to its end."""
     found = cover(config)
     if config.json is not None:
         whole = {"totals": found.totals, **asdict(found)}
@@ -144,7 +144,9 @@ def main(config: CoverageConfig) -> int:
     proofs = sum(totals[fate] for fate in FATES)
     shown = ", ".join(f"{fate} {totals[fate]}" for fate in FATES)
     console.print(f"{totals['whole files']} of {totals['files']} files run to their end; {proofs} proofs: {shown}")
-    return 0 if found.complete else 130
+    if not found.complete:
+        return 130
+    return 0 if totals["whole files"] else 2
 
 
 def cover(config: CoverageConfig) -> Coverage:

@@ -88,6 +88,11 @@ class ExtractReport:
     def skipped(self) -> Counter[str]:
         return sum((Counter(file.skipped) for file in self.files), Counter())
 
+    @property
+    def useless(self) -> bool:
+        """Whether no file at all could be replayed."""
+        return all(file.failed for file in self.files)
+
     def table(self) -> Table:
         """Return the counts by folder, and the reasons for what was skipped."""
         table = Table(
@@ -136,13 +141,14 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
             pool.shutdown(cancel_futures=True)
             files = tuple(sorted(filter(None, map(_result, futures)), key=lambda file: file.top))
             report = ExtractReport(str(out), files, round(time.monotonic() - started, 1))
-            whole = {"checker": f"rocq {version()}", "config": asdict(config), "complete": len(files) == len(found)}
+            complete = len(files) == len(found) and not report.useless
+            whole = {"checker": f"rocq {version()}", "config": asdict(config), "complete": complete}
             _write(out / "manifest.json", json.dumps({**whole, **asdict(report)}, indent=1) + "\n")
     return report
 
 
 def is_complete(corpus: Path) -> bool:
-    """Whether an extraction into this folder has ended: one that was interrupted knows that it has not."""
+    """Whether an extraction into this folder has ended well: one that was interrupted, or got nothing, says so."""
     try:
         return bool(json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))["complete"])
     except (OSError, ValueError, KeyError):

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,27 +118,33 @@ def opened(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
 
     Raises DataError where there is none (unless `make`), or the file is something else.
     """
-    if not make and not path.is_file():
+    if make and not path.exists():
+        _make(path)
+    if not path.is_file():
         raise DataError(
             f"expected a proof library in {path}, found none; make one with `surpass proofs library add RUN`"
         )
-    if make:
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as base:
             base.execute("BEGIN IMMEDIATE" if make else "BEGIN")
             version = base.execute("PRAGMA user_version").fetchone()[0]
-            empty = not base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if make and empty:
-                for statement in _SCHEMA.split(";"):
-                    base.execute(statement)
-                base.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
+            if version != _VERSION:
                 raise DataError(f"expected a proof library of version {_VERSION} in {path}, found another file")
             yield base
             base.execute("COMMIT")
     except sqlite3.Error as error:
         raise DataError(f"expected a proof library in {path}, found {error}; move that file away") from error
+
+
+def _make(path: Path) -> None:
+    """Make an empty library, as a whole or not at all; one that another process makes meanwhile is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        fresh = Path(folder) / path.name
+        with closing(sqlite3.connect(fresh)) as base:
+            base.executescript(f"{_SCHEMA}PRAGMA user_version = {_VERSION};")
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
 
 
 def add(
@@ -152,8 +159,9 @@ def add(
     `watch(done, files)` is told after each source file. A file whose records cannot be checked is reported, the others
     go on. Raises DataError where the folder is no run, or the library another file.
     """
-    with opened(path, make=True):
-        pass  # trouble with the library shows before any work
+    if path.exists():
+        with opened(path):
+            pass  # trouble with the library shows before any work
     Run.open(folder)
     added, files = Added(), defaultdict[str, list[_Record]](list)
     for part in parts(folder):
@@ -162,6 +170,8 @@ def add(
                 files[str(record.trajectory.problem.data["file"])].append(record)
             else:
                 added.other += 1
+    with opened(path, make=True):
+        pass  # the run can be read: from here on there is a library
     for done, (file, records) in enumerate(files.items(), start=1):
         try:
             _add_file(path, records, terms, added)
