@@ -8,6 +8,7 @@ EXPERIMENTS: dict[str, str] = {
     "conjecturing": "surpass.experiments.conjecturing",
     "lifelong": "surpass.experiments.lifelong",
     "premises": "surpass.experiments.premises",
+    "premise_reading": "surpass.experiments.premise_reading",
     "minif2f": "surpass.experiments.minif2f",
     "search_training": "surpass.experiments.search_training",
     "objectives": "surpass.experiments.objectives",
