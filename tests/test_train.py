@@ -160,6 +160,16 @@ def test_replay_fires_from_the_second_step_on_and_remembers_only_what_was_found(
             assert log_reward == float(log_return([trajectory]))
 
 
+@pytest.mark.parametrize(("terminal", "shown"), [("xterm", True), ("dumb", False)])
+def test_progress_is_shown_where_it_can_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: str, shown: bool
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    train(replace(CONFIG, steps=1), supervised(), Run.create(tmp_path / "run", {}))
+    assert ("train loss" in capsys.readouterr().err) == shown
+
+
 def test_by_default_the_policy_itself_acts_so_that_policy_gradients_are_not_biased(tmp_path: Path) -> None:
     """What is learned from was sampled at temperature 1: the recorded log-probabilities are the policy's own."""
     run = Run.create(tmp_path / "run", {})

@@ -13,7 +13,6 @@ what is on disk (`store.py`), how a search is carried out (`rollouts/`).
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -69,7 +68,8 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     else:
         row = restore(state, config, parts, optimiser, made=made)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    shown = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty())
+    console = Console(stderr=True)
+    shown = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_interactive)
     with shown as progress, ExitStack() as stack:
         if parts.domain is not None:  # workers are started once, not for every step
             parts = replace(parts, options=stack.enter_context(standing(parts.options, parts.domain)))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import psutil
+import pytest
+from rich.console import Console
 
 from surpass.rollouts.processes import process_pool
 
@@ -31,6 +35,48 @@ if __name__ == "__main__":
 def test_a_pool_computes() -> None:
     with process_pool(2) as pool:
         assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
+
+
+def fail() -> None:
+    raise ValueError("seed 3 has failed")
+
+
+def stay(path: str) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    Path(f"{path}.new").write_text(f"{os.getpid()} {child.pid}")
+    Path(f"{path}.new").rename(path)
+    time.sleep(60)
+
+
+def carry_out(pids: Path) -> None:
+    with process_pool(2) as pool:
+        work = [pool.submit(stay, str(pids))]
+        while not pids.exists():
+            time.sleep(0.02)
+        work.append(pool.submit(fail))
+        for future in as_completed(work):
+            future.result()
+
+
+def test_an_error_is_not_hidden_until_the_others_end(tmp_path: Path) -> None:
+    """Nor do these go on: what they were at would be gone on with beside them."""
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="seed 3"):
+        carry_out(tmp_path / "pids")
+    assert time.monotonic() - began < 50
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+
+
+def interactive() -> bool:
+    return Console(force_terminal=True).is_interactive
+
+
+def test_processes_of_a_pool_draw_no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert interactive()
+    with process_pool(1) as pool:
+        assert not pool.submit(interactive).result()
 
 
 def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

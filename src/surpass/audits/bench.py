@@ -208,10 +208,7 @@ def _carried_out(cells: list[Cell], config: BenchConfig) -> Iterator[tuple[Cell,
         return
     with process_pool(min(config.workers, len(cells))) as pool:
         asked: dict[Future[Outcome], Cell] = {pool.submit(audit, cell, config.steps): cell for cell in cells}
-        try:
-            yield from ((asked[done], done.result()) for done in as_completed(asked))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from ((asked[done], done.result()) for done in as_completed(asked))
 
 
 def _rows(task: str, arm: str, outcomes: dict[Cell, Outcome]) -> Iterator[Row]:

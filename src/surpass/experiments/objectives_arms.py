@@ -144,8 +144,6 @@ def run_all(config: Config, folder: Path, console: Console) -> None:
             finished, running = wait(running, timeout=1.0)
             progress.update(task, completed=len(list(folder.glob("*/*/*/summary.json"))))
             for future in finished:
-                if future.exception() is not None:
-                    pool.shutdown(cancel_futures=True)
                 future.result()
 
 

@@ -113,8 +113,6 @@ def run_seeds(config: Config, folder: Path, progress: Progress) -> None:
                 name, done, total = stage(config, folder, seed)
                 progress.update(task, description=f"seed {seed}: {name}", completed=done, total=total)
             for future in finished:
-                if future.exception() is not None:
-                    pool.shutdown(cancel_futures=True)
                 future.result()
 
 

@@ -13,6 +13,7 @@ Seeds depend on the problem, so no result depends on what was finished when.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,7 @@ def measure(config: Config, flow: Flow, folder: Path) -> None:
             _part(config, flow, folder, part)
         return
     with process_pool(config.jobs) as pool:
-        for future in [pool.submit(_part, config, flow, folder, part) for part in parts]:
+        for future in as_completed([pool.submit(_part, config, flow, folder, part) for part in parts]):
             future.result()
 
 

@@ -286,8 +286,6 @@ def _carry_out(
         while running:
             finished, running = wait(running, timeout=0.5)
             for future in finished:
-                if future.exception() is not None:
-                    pool.shutdown(cancel_futures=True)
                 future.result()
                 progress.update(task, advance=1)
 

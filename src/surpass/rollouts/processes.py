@@ -10,15 +10,29 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 
 
-def process_pool(processes: int) -> ProcessPoolExecutor:
-    """Return a pool of spawned processes that end with this one, with all that they started."""
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), end_with_parent)
+@contextmanager
+def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Hold a pool of spawned processes that end with this one, with all that they started.
+
+    Where the block raises, they are killed at once: what they are at may take days, and hide the error for as long.
+    They show no progress of their own, as this process shows theirs.
+    """
+    before = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for child in set(multiprocessing.active_children()) - before:
+                kill_tree(child.pid or 0)
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def end_with_parent() -> None:
@@ -36,6 +50,11 @@ def kill_tree(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _begin() -> None:
+    os.environ["TERM"] = "dumb"  # rich draws no bars there, which would run into those of the parent
+    end_with_parent()
 
 
 def _wait() -> None:
