@@ -219,6 +219,8 @@ def test_a_tokenizer_or_layout_too_large_is_refused() -> None:
     policy = causal()
     with pytest.raises(ModelError, match="positions"):
         LanguageModel(policy.weights, Layout("\n", 5000, 88))
+    with pytest.raises(ModelError, match=r"frame of a text takes \d+ tokens"):
+        LanguageModel(policy.weights, Layout("word " * 30, 16, 16))
     with pytest.raises(ModelError, match="not of this model"):
         policy.load_state_dict({})
 

@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from surpass.errors import ConfigError, ModelError
@@ -143,6 +144,14 @@ def wrapped(network: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizer
 def placed(network: PreTrainedModel) -> bool:
     """Tell whether a device map or quantisation has put the network where it must stay."""
     return any(vars(network).get(name) is not None for name in ("hf_device_map", "hf_quantizer"))
+
+
+def let_recompute(network: PreTrainedModel) -> None:
+    """Prepare a network for recomputed activations. Raises ModelError where it has no layers that can."""
+    layers = [part for part in network.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not (layers and network.supports_gradient_checkpointing):
+        raise ModelError(f"{type(network).__name__} has no layers that recompute: leave out Placement(recompute=True).")
+    network.activation_checkpointing_enable()
 
 
 def write(path: str | Path, weights: Weights, layout: Layout) -> None:

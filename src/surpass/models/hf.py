@@ -57,12 +57,16 @@ class LanguageModel:
         if not checkpoint.placed(self.network):
             nn.Module.to(self.network, placement.device)
         if placement.recompute:
-            self.network.activation_checkpointing_enable()
+            checkpoint.let_recompute(self.network)
         self.tokenizer = weights.tokenizer
         self.sampling = Sampling(max_new=layout.max_new)
         self.prefixes: PrefixCache | None = None
         self._before, self._after = frame(self.tokenizer, layout, encoder=self.network.config.is_encoder_decoder)
         self._separator = ids(self.tokenizer, [layout.separator])[0] if layout.separator else ()
+        self._room = layout.max_prompt - len(self._before) - len(self._separator) - len(self._after)
+        if self._room < 1:
+            taken = layout.max_prompt - self._room
+            raise ModelError(f"The frame of a text takes {taken} tokens of max_prompt={layout.max_prompt}: raise that.")
         self.vocabulary = vocabulary(self.tokenizer, self.network)
         newline = () if layout.chat is not None else ids(self.tokenizer, ["\n"])[0]
         self._end = newline[-1] if newline and newline[-1] in self.vocabulary.ends else self.tokenizer.eos_token_id
@@ -159,8 +163,8 @@ class LanguageModel:
     def prompts(self, observations: Sequence[Observation]) -> list[Tokens]:
         """Return the prompt of each observation: the end of its text, as much as fits, and the separator."""
         texts = list(dict.fromkeys(observation.text for observation in observations))
-        room = self.layout.max_prompt - len(self._before) - len(self._separator) - len(self._after)
-        body = {text: ids[-room:] for text, ids in zip(texts, ids(self.tokenizer, texts), strict=True)} if texts else {}
+        rows = ids(self.tokenizer, texts) if texts else []
+        body = {text: row[-self._room :] for text, row in zip(texts, rows, strict=True)}
         return [
             (*self._before, *body[observation.text], *self._separator, *self._after) for observation in observations
         ]

@@ -102,9 +102,9 @@ def layer_masks(
     masks = dict[str, Tensor]()
     for kind in set(config.get("layer_types") or [only]):
         near = visible
-        if kind == "sliding_attention":
+        if kind == "sliding_attention" and window:
             near = visible & (query - key < window)
-        elif kind == "chunked_attention":
+        elif kind == "chunked_attention" and chunk:
             near = visible & (query // chunk == key // chunk)
         masks[kind] = additive(near, dtype)
     return masks if len(masks) > 1 else next(iter(masks.values()))

@@ -20,6 +20,7 @@ from surpass.models.decode import Sampling, Vocabulary, sample
 from surpass.models.packing import Pack, Tokens, likelihood
 
 ACTION, BEYOND = 4, 4  # tokens of an action; of a prompt past a window
+ROOMY = 10**6  # tokens: all prompts in one batch, the short ones padded
 STRANGE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -62,7 +63,7 @@ def _error(
     prompts = [prompt, prompt[-5:]]
     uniform = Sampling(epsilon=1.0, max_new=ACTION)  # two samples of a prompt must part
     rows = sample(
-        network, prompts, 2, seeds=[1, 2], sampling=uniform, vocabulary=Vocabulary(pad, frozenset()), budget=1
+        network, prompts, 2, seeds=[1, 2], sampling=uniform, vocabulary=Vocabulary(pad, frozenset()), budget=ROOMY
     )
     packs = [Pack(prompt, tuple(one.tokens for one in row)) for prompt, row in zip(prompts, rows, strict=True)]
     with scoring():
