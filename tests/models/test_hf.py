@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BloomConfig, BloomForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -378,6 +380,11 @@ def test_arguments_of_from_pretrained_pass_through(byt5: Path) -> None:
         LanguageModel.load(byt5, dtype=torch.float16)
 
 
+def weighed(value: Tensor, *, sizes: list[int]) -> Tensor:
+    sizes.append(value.numel())
+    return value
+
+
 def test_recomputed_activations_give_the_same_gradient(byt5: Path, tmp_path: Path) -> None:
     causal().save(tmp_path)
     for folder in (byt5, tmp_path):
@@ -388,13 +395,18 @@ def test_recomputed_activations_give_the_same_gradient(byt5: Path, tmp_path: Pat
         for layer in layers:
             inner = next(part for part in layer.modules() if isinstance(part, nn.Linear))
             inner.register_forward_pre_hook(lambda *_, at=layer, to=passes: to.update([at]))
+        saved = list[int]()
         for policy in (kept, forgot):
-            found = policy.logp(rows)
+            sizes = list[int]()
+            with saved_tensors_hooks(partial(weighed, sizes=sizes), lambda value: value):
+                found = policy.logp(rows)
+            saved.append(sum(sizes))
             passes.clear()
             used = [one for one in policy.parameters() if one.dim() > 1]
             whole = torch.autograd.grad(found.sum(), used, allow_unused=True)
             gradients.append([one for one in whole if one is not None])
-        assert set(passes) == set(layers)  # in the backward pass
+        assert saved[1] < 0.7 * saved[0]  # numbers kept for the backward pass
+        assert set(passes) == set(layers)  # which computes them again
         assert len(gradients[0]) == len(gradients[1]) > len(layers)
         for left, right in zip(*gradients, strict=True):
             torch.testing.assert_close(left, right)

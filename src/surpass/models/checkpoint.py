@@ -57,7 +57,7 @@ class Placement:
     dtype: torch.dtype = torch.float32  # of the weights: float32 or bfloat16
     autocast: torch.dtype | None = None  # of matrix products
     micro_tokens: int = 8192  # padded tokens of one forward pass
-    recompute: bool = False  # a layer's activations in the backward pass: much less memory, about a third more time
+    recompute: bool = False  # a layer's activations in the backward pass: less memory, one more forward pass
 
     def __post_init__(self) -> None:
         if self.dtype not in (torch.float32, torch.bfloat16):  # float16 would need loss scaling, which nothing does
