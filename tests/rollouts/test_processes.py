@@ -64,8 +64,7 @@ def test_an_error_is_not_hidden_until_the_others_end(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seed 3"):
         carry_out(tmp_path / "pids")
     assert time.monotonic() - began < 50
-    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
-    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+    assert_gone((tmp_path / "pids").read_text())
 
 
 def interactive() -> bool:
@@ -85,10 +84,22 @@ def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     until = time.monotonic() + 60
     while not (tmp_path / "pids").exists() and time.monotonic() < until:
         time.sleep(0.02)
-    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
-    assert all(psutil.pid_exists(pid) for pid in pids)
+    pids = (tmp_path / "pids").read_text()
+    assert all(psutil.pid_exists(int(pid)) for pid in pids.split())
     parent.kill()
     parent.wait()
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
+    assert_gone(pids)
+
+
+def assert_gone(pids: str) -> None:
+    until = time.monotonic() + 30
+    while left := [pid for pid in map(int, pids.split()) if running(pid)]:
+        assert time.monotonic() < until, left
         time.sleep(0.02)
-    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != "zombie"
+    except psutil.NoSuchProcess:
+        return False
