@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from surpass.core import Conversation, Domain, Problem, Status, Trajectory, apply
+from surpass.core import Conversation, Domain, Problem, Proposal, Status, Trajectory, apply
 from surpass.core import replay as played
 from surpass.errors import ConfigError, DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
@@ -284,6 +284,31 @@ def test_a_run_ends_with_the_step_that_reaches_a_cap(tmp_path: Path, total: str)
     assert (row["step"], row[total], row["loss"]) == (3, rows[2][total], rows[2]["loss"])
     assert train(replace(capped, steps=100), searching(), folder) == row == folder.summary()
     assert len(folder.metrics()) == 3
+
+
+class Cut(TinyPolicy):
+    """A policy whose third letter stands at its limit."""
+
+    def truncated(self, proposal: Proposal) -> bool:
+        return len(proposal.action) == 3
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_actions_that_were_cut_are_counted_and_rejected_where_asked(tmp_path: Path, reject: bool) -> None:
+    run = Run.create(tmp_path / "run", {})
+    train(replace(CONFIG, steps=12, reject_truncated=reject), searching(policy=Cut(TEXTS)), run)
+    plays = list(run.trajectories())
+    cut = [play for play in plays if any(len(action) == 3 for action in play.actions)]
+    assert all(play.info["truncated"] == sum(len(action) == 3 for action in play.actions) for play in plays)
+    assert sum(row["truncated"] for row in run.metrics()) == len(cut) > 3
+    statuses = {play.verdict.status for play in cut}
+    assert statuses == ({Status.REJECTED} if reject else set(Status))
+
+
+def test_a_policy_that_cannot_tell_marks_nothing(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    train(replace(CONFIG, steps=2, reject_truncated=True), searching(), run)
+    assert not any("truncated" in play.info for play in run.trajectories())
 
 
 def test_workers_are_started_once_for_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

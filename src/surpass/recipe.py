@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, Protocol
 
 from torch import nn
 
-from surpass.core import Domain, Policy, Problem, Search, State, Trainable, Trajectory
+from surpass.core import Domain, Policy, Problem, Search, State, Status, Trainable, Trajectory, Verdict
 from surpass.curriculum import Curriculum
 from surpass.errors import ConfigError
 from surpass.exploration import Exploration
@@ -52,6 +52,7 @@ class TrainConfig:
     temper_probability: float = 0.0  # of a step that samples at a temperature from U(low, high), not at 1: off-policy
     temper_low: float = 0.25
     temper_high: float = 1.0
+    reject_truncated: bool = False  # a play with an action cut at the token limit has failed, whatever the checker says
     replay_probability: float = 0.5  # of learning from the buffer instead of a search, problem by problem
     replay_draw: int = 5  # trajectories of a problem that is replayed
     checkpoint_every: int = 1  # steps; also the most that a resumed run repeats
@@ -115,6 +116,14 @@ def sharpened(batch: Batch, factor: float) -> Batch:
         return batch
     state, prefix = (None if one is None else one * factor for one in (batch.state_reward, batch.prefix_reward))
     return replace(batch, log_reward=batch.log_reward * factor, state_reward=state, prefix_reward=prefix)
+
+
+def whole(trajectory: Trajectory) -> Trajectory:
+    """Reject a play with an action that was cut: its tokens are no whole action, whatever their text happens to do."""
+    if not trajectory.info.get("truncated"):
+        return trajectory
+    returns = (0.0,) * max(1, len(trajectory.verdict.returns))
+    return replace(trajectory, verdict=Verdict(Status.REJECTED, returns, "train: an action was cut at the token limit"))
 
 
 def check(config: TrainConfig, parts: Parts[State]) -> None:

@@ -28,7 +28,7 @@ from torch import nn
 from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
-from surpass.recipe import Learner, Parts, TrainConfig, check, explored, sharpened, spent, warmth
+from surpass.recipe import Learner, Parts, TrainConfig, check, explored, sharpened, spent, warmth, whole
 from surpass.resume import checkpoint, made_of, restore
 from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import derive_seed, run, standing
@@ -126,12 +126,13 @@ def _act(
     if parts.search is not None and parts.domain is not None:
         options = replace(parts.options, step=step)
         asks = run(parts.search, searched, parts.domain, acting, budget=parts.budget, seed=config.seed, options=options)
-        fresh = list(asks)
+        fresh = [whole(one) for one in asks] if config.reject_truncated else list(asks)
     cost = bill(fresh)
     for total, name in BILLED.items():
         row[total] += cost[name]
     row |= {"sampled": float(len(fresh)), "accepted": float(sum(t.solved for t in fresh))}
     row["unknown"] = float(sum(t.verdict.status is Status.UNKNOWN for t in fresh))
+    row["truncated"] = float(sum(t.info.get("truncated", 0) > 0 for t in fresh))
     return fresh, others
 
 

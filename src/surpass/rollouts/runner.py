@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from surpass.core import (
     Domain,
@@ -43,6 +43,13 @@ from surpass.rollouts.workers import Failed, Inline, Pool, Workers
 __all__ = ["Budget", "RunOptions", "derive_seed", "run", "standing"]
 
 Row = list[Proposal] | Scored  # the answer to one observation
+
+
+@runtime_checkable
+class Truncates(Protocol):
+    """A policy that writes up to so many tokens, and can tell an action that it did not end itself."""
+
+    def truncated(self, proposal: Proposal, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +86,10 @@ def run(
     `policy` is one for all seats, or one for each. `Trajectory.info` gets what the conversation had cost by then
     (proposals, steps, tokens, seconds, and verifier_seconds: those spent in the domain's start and step, wherever they
     ran) and what it cost in all (total_proposals and so on; `budget.bill` adds these up), its replica, the seed of the
-    run and how it ended. Closing the iterator early ends the processes that the run started. Raises what the domain
-    raises (see `RunOptions.fail_fast`), ModelError for a policy that does not answer as it must, ConfigError for a
-    search that needs another policy.
+    run, how it ended and, from a policy that can tell, how many actions were cut at its token limit ("truncated").
+    Closing the iterator early ends the processes that the run started. Raises what the domain raises (see
+    `RunOptions.fail_fast`), ModelError for a policy that does not answer as it must, ConfigError for a search that
+    needs another policy.
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     terms = Terms(search, domain, budget, seed, options.step, options.trace)
@@ -148,7 +156,7 @@ def _converse(
             alive = [live for live in alive if not live.over]
             while unread and unread[0].over:
                 live = unread.popleft()
-                yield from live.records
+                yield from (_marked(record, policies) for record in live.records)
                 errors.extend(live.errors)
     finally:
         for live in alive:
@@ -156,6 +164,13 @@ def _converse(
     if errors:
         errors[0].add_note(f"raised after all conversations had ended; {len(errors)} such errors in all")
         raise errors[0]
+
+
+def _marked(record: Trajectory, policies: Sequence[Policy]) -> Trajectory:
+    """Say how many actions were cut at the limit of their tokens, where the policy can tell."""
+    players = [(step.proposal, policies[_player(step.observation, policies)]) for step in record.steps]
+    cut = [policy.truncated(proposal) for proposal, policy in players if isinstance(policy, Truncates)]
+    return replace(record, info={**record.info, "truncated": sum(cut)}) if cut else record
 
 
 def _due(alive: Sequence[Live[State]], pool: Inline[State] | Pool[State]) -> bool:
