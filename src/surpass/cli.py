@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 import tyro
 
+from surpass.bounds import above, at_least, plausible
 from surpass.commands import LIBRARY, Command
 from surpass.errors import ConfigError, SurpassError
 
@@ -159,11 +160,13 @@ def version(_: list[str]) -> int:
 def parse(options: Callable[..., Options], arguments: Sequence[str], prog: str, summary: str = "") -> Options:
     """Read `arguments` into a dataclass. tyro explains a bad flag and exits with 2; a bad value raises ConfigError."""
     try:
-        return tyro.cli(options, args=list(arguments), prog=f"surpass {prog}", description=summary or None)
+        read = tyro.cli(options, args=list(arguments), prog=f"surpass {prog}", description=summary or None)
+        plausible(read)
     except (TypeError, ValueError) as error:
         if isinstance(error, SurpassError):
             raise
         raise ConfigError(f"{error}; see surpass {prog} --help") from error
+    return read
 
 
 class Experiment(Protocol):
@@ -314,6 +317,10 @@ class ProveOptions:
     expansions: int = 64  # of the search for each lemma, at most
     width: int = 8  # proposals for each expansion
     seed: int = 0  # of everything random
+
+    def __post_init__(self) -> None:
+        at_least(self, expansions=1, width=1)
+        above(self, seconds=0)
 
 
 PROVERS = {  # by suffix: what proves a file, and the tactics that are tried without a trained policy

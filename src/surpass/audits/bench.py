@@ -24,6 +24,7 @@ from surpass.audits.arms import ARMS, Arm
 from surpass.audits.learning import learn
 from surpass.audits.spaces import Measures, exact, measure
 from surpass.audits.tasks import TASKS, WRITTEN, Task
+from surpass.bounds import at_least
 from surpass.errors import ConfigError
 from surpass.evaluation.statistics import bootstrap
 from surpass.objectives import OBJECTIVES
@@ -246,5 +247,4 @@ def _check(config: BenchConfig) -> None:
             raise ConfigError(f"bench objectives: expected {kind}s among {', '.join(known)}, found {unknown or 'none'}")
     if config.json is not None and not config.json.parent.is_dir():
         raise ConfigError(f"bench objectives: {config.json.parent} is no folder; make it first, or choose another")
-    if config.seeds < 1 or config.steps < 0 or config.workers < 0:
-        raise ConfigError(f"bench objectives: expected seeds >= 1, steps >= 0 and workers >= 0, found {config}")
+    at_least(config, seeds=1, steps=0, workers=0)

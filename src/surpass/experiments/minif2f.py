@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from surpass import report
+from surpass.bounds import above, at_least
 from surpass.core import Policy, Problem, Search, Status, Trajectory, Verdict
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.prove_file import open_problems
@@ -59,6 +60,10 @@ class Config:
     limit: int = 0  # files at most; 0: all
     jobs: int = 2  # files loaded at once
     seed: int = 0  # of the policy
+
+    def __post_init__(self) -> None:
+        at_least(self, tactic_seconds=1, width=1, expansions=1, limit=0, jobs=1)
+        above(self, seconds=0)
 
 
 PRESETS: Mapping[str, Config] = {

@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.domains.proofs.encoder import DualEncoder, fit
 from surpass.domains.proofs.retrieval import BM25, Demand, Premise, Rank, chance, fused, recall, recent
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract, is_complete
 from surpass.domains.proofs.rocq.premises import Library, collect, demands
-from surpass.errors import ConfigError, DataError
+from surpass.errors import DataError
 from surpass.evaluation.statistics import bootstrap
 from surpass.experiments.proof_flow_data import machine
 from surpass.experiments.records import begin
@@ -61,9 +62,7 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
 
     Raises ConfigError for numbers that do not fit, DataError and VerifierError for a corpus that cannot be had.
     """
-    if config.folds < 2 or config.goals < 1 or not config.ks or min(config.ks) < 1:
-        found = f"folds={config.folds}, goals={config.goals}, ks={config.ks}"
-        raise ConfigError(f"expected at least two folds, one goal and one k of at least 1, found {found}")
+    at_least(config, folds=2, ks=1, goals=1, epochs=1, width=1, negatives=1, jobs=1)
     run = begin("premises", config, out=out, resume=resume, free=("jobs",))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")

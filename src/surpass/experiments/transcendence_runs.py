@@ -94,7 +94,8 @@ def check(config: Config) -> None:
     if config.model not in SHAPES:
         raise ConfigError(f"expected --model among {', '.join(SHAPES)}, found {config.model!r}")
     if not config.seeds or not config.temperatures or not config.modes or set(config.modes) - set(MODES):
-        raise ConfigError(f"expected seeds, temperatures and modes among {', '.join(MODES)}, found {config}")
+        found = f"{config.seeds}, {config.temperatures} and {config.modes}"
+        raise ConfigError(f"expected seeds, temperatures and modes among {', '.join(MODES)}, found {found}")
     if not all(0 <= one < math.inf for one in config.temperatures):
         raise ConfigError(f"expected temperatures of at least 0, found {config.temperatures}")
     for names, least in ((_COUNTS, 0), (("games", "live", "game_jobs"), 1)):

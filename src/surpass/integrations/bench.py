@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.core import Observation, Problem, Status, Trajectory, Verdict, replay
 from surpass.errors import ConfigError, DataError
 from surpass.rollouts.seeds import derive_seed
@@ -131,8 +132,9 @@ def main(config: BenchConfig) -> Report:
     except ImportError as error:
         raise ConfigError("this benchmark needs TRL: pip install 'surpass[trl]'") from error
     problems = list(Sums().problems("train"))
-    if not (config.prompts < len(problems) and config.steps > 1 and config.sft_steps > 0):
-        raise ConfigError(f"expected prompts < {len(problems)}, steps > 1 and sft_steps > 0, found {config}")
+    at_least(config, prompts=1, steps=2, sft_steps=1, completions=1, max_new=1, rounds=1)
+    if config.prompts >= len(problems):
+        raise ConfigError(f"prompts: expected fewer than {len(problems)}, found {config.prompts}")
     difference = sft_difference(config, problems)
     arms: dict[str, Callable[[BenchConfig, Sequence[Problem]], Speed]] = {
         "trl": partial(trl_speed, balance=False),

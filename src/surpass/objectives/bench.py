@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
-from surpass.errors import ConfigError
 from surpass.models.presets import preset
 from surpass.rollouts.processes import process_pool
 from surpass.rollouts.seeds import derive_seed
@@ -76,11 +76,7 @@ class Report:
 
 def main(config: BenchConfig) -> Report:
     """Measure everything and return it; the rows are written to `config.json`. Raises ConfigError for unfit sizes."""
-    if not config.groups or min(*config.groups, config.tokens) < 2 or config.micro_batch < 1:
-        raise ConfigError(
-            "bench gradients: expected groups and tokens of 2 and more (equal actions, or one alone, have no gradient) "
-            f"and micro_batch >= 1, found {config}"
-        )
+    at_least(config, groups=2, tokens=2, micro_batch=1)  # equal actions, or one alone, have no gradient
     preset(config.size)
     rows = []
     for group in config.groups:

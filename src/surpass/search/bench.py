@@ -35,6 +35,7 @@ from typing import Literal, cast
 import torch
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.core import (
     Domain,
     Observation,
@@ -82,8 +83,7 @@ class BenchConfig:
     json: Path | None = None  # where to write the numbers, too
 
     def __post_init__(self) -> None:
-        if min(self.problems, self.width, self.expansions, self.steps, self.rounds) < 1 or self.workers < 0:
-            raise ConfigError(f"bench search: expected counts of at least 1 and workers >= 0, found {self}")
+        at_least(self, problems=1, width=1, expansions=1, steps=1, rounds=1, workers=0, threads=0)
         if (self.domain == "rocq") != (self.corpus is not None):
             raise ConfigError("bench search: --domain rocq goes with --corpus DIR, and nothing else does")
 

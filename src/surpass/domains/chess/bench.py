@@ -26,6 +26,7 @@ from rich.table import Table
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from surpass.bounds import at_least
 from surpass.domains.chess.arena import Pairing, Player, play
 from surpass.domains.chess.model_player import Choice, ModelPlayer
 from surpass.domains.chess.openings import Opening, random_openings
@@ -45,6 +46,9 @@ class BenchConfig:
     rounds: int = 3
     device: str = "cpu"
     json: Path | None = None  # where to write the numbers, too
+
+    def __post_init__(self) -> None:
+        at_least(self, games=1, batched_games=1, single_games=1, plies=1, width=1, layers=1, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from surpass.bounds import above, at_least
 from surpass.domains.chess.anchors import known, measured
 from surpass.domains.chess.arena import ADJUDICATION, FAILURE, ILLEGAL, Pairing, Played, Player, play
 from surpass.domains.chess.held import held
@@ -299,12 +300,10 @@ def _check(options: MatchOptions, names: Sequence[str]) -> None:
         raise ConfigError(
             f"expected two players or more with names of their own, found {list(names)}; use NAME=KIND..."
         )
-    if options.games < 2 or options.games % 2 or options.live < 1 or options.max_plies < 0:
-        raise ConfigError(f"expected an even number of games, live >= 1 and max_plies >= 0, found {options}")
-    if options.opening_plies < 0 or not options.deadline > 0:
-        raise ConfigError(
-            f"expected opening_plies >= 0 and a deadline above 0, found {options.opening_plies}, {options.deadline}"
-        )
+    at_least(options, games=2, live=1, max_plies=0, opening_plies=0)
+    above(options, deadline=0)
+    if options.games % 2:
+        raise ConfigError(f"games: expected an even number, found {options.games}")
     if options.openings is not None and options.start:
         raise ConfigError("--start is where random openings begin, and --openings names others: give one of them")
     if options.sprt is not None:

@@ -30,6 +30,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from surpass.bounds import at_least
 from surpass.domains.chess.blocks import Blocks, Boundaries
 from surpass.domains.chess.lessons import Pupil, lessons
 from surpass.domains.chess.pretrain import ADAM, CLIP, WEIGHT_DECAY
@@ -96,8 +97,9 @@ class Report:
 def main(config: BenchConfig) -> Report:
     """Measure everything and return it. Raises ConfigError for a preset that does not read moves."""
     shape = SHAPES.get(config.preset)
-    if shape is None or shape.tokens != "moves" or config.steps < 2:
-        raise ConfigError(f"expected a preset that reads moves and two steps or more, found {config}")
+    if shape is None or shape.tokens != "moves":
+        raise ConfigError(f"preset: expected one that reads moves, found {config.preset!r}")
+    at_least(config, rows=1, steps=2, rounds=1)
     pack = games(config.rows * config.steps * shape.context)
     arms: dict[str, Callable[[BenchConfig, Pack], Speed]] = {
         "surpass": partial(by_surpass, boundaries="stream"),

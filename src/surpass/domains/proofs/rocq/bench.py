@@ -30,6 +30,7 @@ from statistics import median
 import psutil
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.core import Conversation, Domain, Problem, Search, Status, Trajectory, Verdict, apply
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Toplevel, version
@@ -75,6 +76,9 @@ class BenchConfig:
     memory_tactics: int = 20_000  # of the memory measurement; 0: leave it out
     workers: int = 2  # processes at most
     json: Path | None = None  # where to write the numbers, too
+
+    def __post_init__(self) -> None:
+        at_least(self, tactics=1, rounds=1, memory_tactics=0, workers=1)
 
 
 @dataclass(frozen=True, slots=True)

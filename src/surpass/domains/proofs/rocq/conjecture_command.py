@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq import library
 from surpass.domains.proofs.rocq.conjectures import MutationOptions, seeds_of
@@ -47,8 +48,7 @@ class ConjectureOptions:
 
 def main(options: ConjectureOptions) -> int:
     """Make and prove conjectures, print what came of them, and put the proofs into the library."""
-    if min(options.each, options.samples) < 1 or options.calls < WIDTH or options.lemmas < 0:
-        raise ConfigError(f"expected at least one conjecture and sample, {WIDTH} calls, and lemmas >= 0; see --help")
+    at_least(options, each=1, samples=1, calls=WIDTH, lemmas=0, max_chars=1)
     if not 0 <= options.low <= options.high <= 1:
         raise ConfigError(f"expected 0 <= low <= high <= 1, found {options.low} and {options.high}")
     known = corpora.load(options.corpus)

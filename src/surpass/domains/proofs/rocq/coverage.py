@@ -32,6 +32,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from surpass.bounds import above, at_least
 from surpass.core import Problem, replay
 from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.extraction import TROUBLE, ExtractConfig, replay_file, sources
@@ -59,6 +60,10 @@ class CoverageConfig:
     deadline: float = 120.0  # seconds one sentence of a file may take
     timeout: int = 10  # seconds one tactic may take as an action
     json: Path | None = None  # where to write the report, too
+
+    def __post_init__(self) -> None:
+        at_least(self, jobs=1, limit=0, timeout=1)
+        above(self, deadline=0)
 
 
 @dataclass(frozen=True, slots=True)

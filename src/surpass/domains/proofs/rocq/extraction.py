@@ -35,6 +35,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from surpass.bounds import above, at_least
 from surpass.domains.proofs.rocq.corpus import FORMAT
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
 from surpass.domains.proofs.rocq.sentences import Sentence, split
@@ -59,6 +60,12 @@ class ExtractConfig:
     jobs: int = 2  # provers alive at once
     limit: int = 0  # source files at most; 0: all
     deadline: float = 300.0  # seconds one sentence may take
+
+    def __post_init__(self) -> None:
+        at_least(self, jobs=1, limit=0)
+        above(self, deadline=0)
+        if self.name and not all(part.isidentifier() for part in self.name.split(".")):
+            raise ConfigError(f"name: expected a logical name such as My.Library, found {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)

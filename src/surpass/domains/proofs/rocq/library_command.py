@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from surpass.bounds import at_least
 from surpass.domains.proofs.rocq import library, library_export
 from surpass.domains.proofs.rocq.library import opened
 from surpass.errors import ConfigError
@@ -45,6 +46,9 @@ class ShowOptions:
     unsolved: bool = False  # show the lemmas without a proof too
     scripts: bool = False  # print every proof
     limit: int = 40  # lemmas at most; 0: all
+
+    def __post_init__(self) -> None:
+        at_least(self, limit=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from surpass.bounds import above, at_least
 from surpass.core import Problem
 from surpass.domains.proofs.retrieval import Demand, Premise
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
@@ -71,6 +72,10 @@ class PremisesConfig:
     corpus: Annotated[Path, tyro.conf.Positional]  # a folder that `surpass proofs extract` has made
     jobs: int = 2  # provers alive at once
     deadline: float = 300.0  # seconds one sentence may take
+
+    def __post_init__(self) -> None:
+        at_least(self, jobs=1)
+        above(self, deadline=0)
 
 
 def main(config: PremisesConfig) -> int:

@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.core import Conversation, Domain, Lost, Problem, Status, Trajectory, Verdict, apply
 from surpass.domains.proofs import sandbox
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
@@ -84,6 +85,9 @@ class BenchConfig:
     memory: int = 1 << 30  # bytes of address space of a prover
     seed: int = 0
     json: Path | None = None  # where to write the numbers, too
+
+    def __post_init__(self) -> None:
+        at_least(self, tactics=1, lemmas=1, workers=1, hogs=0, kills=0, timeout=1, memory=1)
 
 
 @dataclass(frozen=True, slots=True)
