@@ -89,7 +89,7 @@ def test_on_the_command_line_it_is_a_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "A.v").touch()
-    with pytest.raises(SystemExit, match="^2$"):  # by tyro, or by us
+    with pytest.raises(SystemExit, match=r"^2$"):  # by tyro, or by us
         sys.exit(cli.main(words))
     told = capsys.readouterr()
     assert told.out == ""
