@@ -41,10 +41,13 @@ def main(config: Config, *, out: Path | None, resume: Path | None) -> Path:
     folder = out or resume
     assert folder is not None
     troubles = {"interrupt": KeyboardInterrupt(), "data": DataError("no <b>such</b> [bold]split"), "bug": KeyError("x")}
+    if config.fail == "early":
+        raise KeyboardInterrupt
+    (folder / "config.json").write_text(json.dumps(asdict(config), default=str))
+    for name in config.arms[: config.steps if config.fail else 0]:
+        (folder / name).touch()
     if config.fail:
         raise troubles[config.fail]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config), default=str))
     return folder
 
 
@@ -163,6 +166,28 @@ def test_a_corrupt_run_folder_is_not_resumed(tmp_path: Path, text: str, capsys: 
     assert cli.main(["run", "toy", "--resume", "r"]) == 2
     assert "config.json" in capsys.readouterr().err
     assert (tmp_path / "r" / "config.json").read_text() == text
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "runs").mkdir()
+    for fail, code in (("data", 2), ("early", 130)):
+        assert cli.main(["run", "toy", "--fail", fail, "--steps", "0"]) == code
+        assert cli.main(["run", "toy", "--fail", fail, "--steps", "0", "--out", "new"]) == code
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "runs"]
+    assert cli.main(["run", "toy", "--fail", "data", "--steps", "0", "--out", "mine"]) == 2
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.json"]  # the folder was there before
+    assert cli.main(["run", "toy", "--fail", "data", "--steps", "1", "--out", "worked"]) == 2
+    assert sorted(path.name for path in (tmp_path / "worked").iterdir()) == ["base", "config.json"]
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "now")
+    for _ in range(3):
+        assert cli.main(["run", "toy"]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        f"toy-small-now{n}" for n in ("", "-2", "-3")
+    ]
 
 
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:

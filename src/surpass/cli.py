@@ -16,9 +16,9 @@ import json
 import os
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, make_dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -201,18 +201,17 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(unknown("experiment", name, list(EXPERIMENTS)) + f"; usage: {usage}")
     experiment = cast(Experiment, importlib.import_module(EXPERIMENTS[name]))
     options, config = parse_run(name, experiment, arguments[1:])
-    if options.resume is None:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        folder = options.out or Path("runs") / f"{name}-{options.preset}-{stamp}"
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} exists and nothing is overwritten: choose another --out, or --resume {folder}")
-    else:
-        folder = options.resume
-    try:
-        made = experiment.main(config, out=None if options.resume else folder, resume=options.resume)
-    except KeyboardInterrupt:
-        say(f"interrupted; go on with: surpass run {name} --resume {folder}")
-        return 130
+    from surpass.store import started
+
+    resume = options.resume
+    with nullcontext(resume) if resume else started(f"{name}-{options.preset}", options.out) as folder:
+        try:
+            made = experiment.main(config, out=None if resume else folder, resume=resume)
+        except KeyboardInterrupt:
+            if not any(folder.iterdir()):
+                raise
+            say(f"interrupted; go on with: surpass run {name} --resume {folder}")
+            return 130
     print(f"run folder: {made}")
     return 0
 

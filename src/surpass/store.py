@@ -15,7 +15,9 @@ import json
 import logging
 import os
 import random
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,52 @@ import numpy as np
 import torch
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
-from surpass.errors import DataError
+from surpass.errors import ConfigError, DataError, SurpassError
 
 log = logging.getLogger(__name__)
 RECORDS = ("trajectories.jsonl", "metrics.jsonl")
 # `default=dict` admits mappings that are not dicts; ASCII keeps lone surrogates and odd line ends out of the file
 LINE = json.JSONEncoder(default=dict, separators=(",", ":"))
+
+
+def reserve(name: str) -> Path:
+    """Make an empty folder below `runs` that no other run has, named after what runs and the time; return it."""
+    stamped, number = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    while True:
+        path = Path("runs") / (stamped if number == 1 else f"{stamped}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+@contextmanager
+def started(name: str, out: Path | None) -> Iterator[Path]:
+    """Yield the empty folder of a run that starts: `out`, or a reserved one. A start that fails leaves none behind.
+
+    It has failed where our own trouble finds nothing but a configuration there, or an interrupt nothing at all. Raises
+    ConfigError where `out` holds something.
+    """
+    path, ours = out or reserve(name), True
+    if out is not None:
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            ours = False
+            if not out.is_dir() or any(out.iterdir()):
+                raise ConfigError(
+                    f"{out} exists and nothing is overwritten: choose another --out, or --resume {out}"
+                ) from None
+    try:
+        yield path
+    except (SurpassError, KeyboardInterrupt) as error:
+        written = {one.name for one in path.iterdir()}
+        if ours and written <= ({"config.json"} if isinstance(error, SurpassError) else set()):
+            (path / "config.json").unlink(missing_ok=True)
+            path.rmdir()
+        raise
 
 
 @dataclass(frozen=True, slots=True)

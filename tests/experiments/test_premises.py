@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, DataError
+from surpass.experiments import premises, proof_flow
 from surpass.experiments.premises import PRESETS, RANKS, main
 from surpass.store import Run
 from tests.domains.proofs.rocq.test_premises import build
@@ -33,6 +34,14 @@ def test_every_goal_is_held_out_once_and_a_finished_fold_is_kept(tmp_path: Path)
     main(config, resume=folder)
     assert (folder / "fold-0.json").stat().st_mtime_ns == kept
     assert Run.open(folder).summary()["recalls"] == summary["recalls"]
+
+
+def test_a_misspelt_corpus_is_not_extracted(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nothere"
+    for experiment, config in ((premises, TINY), (proof_flow, replace(proof_flow.PRESETS["tiny"], prover="rocq"))):
+        with pytest.raises(DataError, match=r"expected a whole corpus in .*nothere, found none"):
+            experiment.main(replace(config, corpus=nowhere), out=tmp_path / "run" / experiment.__name__)
+    assert not nowhere.exists()
 
 
 @pytest.mark.parametrize("wrong", [{"folds": 1}, {"goals": 0}, {"ks": ()}, {"ks": (0,)}])

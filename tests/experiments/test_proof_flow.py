@@ -136,8 +136,9 @@ def test_a_run_is_not_overwritten(finished: Path) -> None:
 
 
 @pytest.mark.rocq
-def test_the_tiny_preset_proves_with_rocq(tmp_path: Path) -> None:
-    config = replace(PRESETS["tiny"], prover="rocq", corpus=tmp_path / "corpus", arms=("base", "sft", "gfn"))
+def test_the_tiny_preset_proves_with_rocq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = replace(PRESETS["tiny"], prover="rocq", arms=("base", "sft", "gfn"))
     folder = main(config, out=tmp_path / "run")
     summary = Run.open(folder).summary()
     assert summary["prover"] == "rocq"

@@ -24,7 +24,7 @@ from surpass.bounds import at_least
 from surpass.domains.proofs.encoder import DualEncoder, fit
 from surpass.domains.proofs.retrieval import BM25, Demand, Premise, Rank, chance, fused, recall, recent
 from surpass.domains.proofs.rocq import corpus as corpora
-from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract, is_complete
+from surpass.domains.proofs.rocq.extraction import ExtractConfig, obtain
 from surpass.domains.proofs.rocq.premises import Library, collect, demands
 from surpass.errors import DataError
 from surpass.evaluation.statistics import bootstrap
@@ -38,7 +38,7 @@ RANKS = ("random", "recent", "bm25", "encoder", "fused")
 class Config:
     """Rank accessible lemmas for the goals of human proofs, and count how many that were used come first."""
 
-    corpus: Path = Path("corpora/basics")  # extracted lemmas; extracted first where there are none
+    corpus: Path = Path("corpora/basics")  # extracted lemmas; a preset's are extracted first where there are none
     subset: str = "basics"  # what is extracted then: basics, or folders of the library; empty: all of it
     folds: int = 5  # of files; each is held out once
     ks: tuple[int, ...] = (1, 5, 10, 20)  # recall among so many
@@ -66,8 +66,8 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     run = begin("premises", config, out=out, resume=resume, free=("jobs",))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
-    if not is_complete(config.corpus):
-        extract(ExtractConfig(out=str(config.corpus), subset=config.subset, jobs=config.jobs))
+    wanted = ExtractConfig(out=str(config.corpus), subset=config.subset, jobs=config.jobs)
+    obtain(wanted, [preset.corpus for preset in PRESETS.values()])
     collect(config.corpus, jobs=config.jobs)
     library = Library(config.corpus)
     problems = corpora.problems(config.corpus, "all")

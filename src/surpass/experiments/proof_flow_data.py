@@ -64,12 +64,16 @@ def opened(config: Config) -> Iterator[Data]:
 
 
 def prepare(config: Config) -> None:
-    """Extract the corpus where it is missing or was left unfinished. Raises VerifierError without a working Rocq."""
-    if prover(config) == "rocq":
-        from surpass.domains.proofs.rocq.extraction import ExtractConfig, extract, is_complete
+    """Extract the corpus of a preset where it is missing or was left unfinished.
 
-        if not is_complete(config.corpus):
-            extract(ExtractConfig(out=str(config.corpus), subset=config.subset))
+    Raises DataError where another corpus is named and is none, VerifierError without a working Rocq.
+    """
+    if prover(config) == "rocq":
+        from surpass.domains.proofs.rocq.extraction import ExtractConfig, obtain
+        from surpass.experiments.proof_flow import PRESETS
+
+        wanted = ExtractConfig(out=str(config.corpus), subset=config.subset)
+        obtain(wanted, [preset.corpus for preset in PRESETS.values()])
 
 
 def _from_rocq(config: Config, domain: Rocq) -> Data:

@@ -24,7 +24,7 @@ from surpass.errors import DataError
 from surpass.evaluation.passk import pass_at_k
 from surpass.recorded import run_at, unchanged
 from surpass.rollouts.budget import bill
-from surpass.store import Run
+from surpass.store import Run, reserve
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +60,7 @@ def begin(
     """
     settings = {"experiment": name, **asdict(config)}
     if resume is None:
-        return Run.create(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", settings)
+        return Run.create(out or reserve(name), settings)
     run = Run.open(resume)
     unchanged(run, settings, free=free)
     run.write_config(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ from surpass.errors import ConfigError
 from surpass.models.hf import LanguageModel
 from surpass.models.saved import saved
 from surpass.recorded import run_at
-from surpass.store import Run
+from surpass.store import Run, reserve
 from surpass.verdicts import remembered
 from surpass.verify import Terms
 
@@ -54,7 +53,7 @@ def main(options: ConjectureOptions) -> int:
     known = corpora.load(options.corpus)
     train = corpora.problems(options.corpus, "train", max_chars=options.max_chars)
     policy = None if options.run is None else LanguageModel.load(saved(options.run))
-    folder = options.out or Path("runs") / f"conjectures-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = options.out or reserve("conjectures")
     settings = {"experiment": "conjectures", **asdict(options)}
     run_at(folder, settings, free=("low", "high", "show", "library", "out"))
     console = Console()

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -160,6 +160,23 @@ def is_complete(corpus: Path) -> bool:
         return bool(json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))["complete"])
     except (OSError, ValueError, KeyError):
         return False
+
+
+def obtain(config: ExtractConfig, own: Collection[Path]) -> None:
+    """Extract the corpus of an experiment's preset where it is missing or was left unfinished.
+
+    `own` are the folders that presets name. Raises DataError for another folder without a whole corpus: a misspelt path
+    asks for nothing. VerifierError without a working Rocq.
+    """
+    corpus = Path(config.out)
+    if is_complete(corpus):
+        return
+    if corpus not in own:
+        raise DataError(
+            f"expected a whole corpus in {corpus}, found none; give the path of one, or make it with "
+            f"`surpass proofs extract --out {corpus}`"
+        )
+    extract(config)
 
 
 def _result(future: Future[FileReport]) -> FileReport | None:
