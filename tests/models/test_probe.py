@@ -152,6 +152,13 @@ def test_the_probe_refuses_what_would_be_computed_otherwise(config: PretrainedCo
         probe(network(config), pad=0, longest=200)
 
 
+def test_attention_without_masks_is_refused_untried() -> None:
+    model = network(FAMILIES["llama"])
+    model.set_attn_implementation("flex_attention")
+    with pytest.raises(ModelError, match=r'by flex_attention.*load it with attn_implementation="sdpa"'):
+        probe(model, pad=0, longest=200)
+
+
 def test_a_window_that_no_prompt_reaches_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of thousands of tokens would make loading slow for nothing."""
     model, lengths = network(MistralConfig(**{**SIZES, "sliding_window": 100})), list[int]()

@@ -21,6 +21,7 @@ from surpass.models.packing import Pack, Tokens, likelihood
 
 ACTION, BEYOND = 4, 4  # tokens of an action; of a prompt past a window
 ROOMY = 10**6  # tokens: all prompts in one batch, the short ones padded
+MASKED = ("sdpa", "eager")  # flex attention given such a mask takes the process down; flash attention has none
 STRANGE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -36,6 +37,12 @@ def probe(
 
     `scoring` surrounds what is scored packed, as it does later where a gradient is wanted.
     """
+    attention = network.config._attn_implementation
+    if attention not in MASKED:
+        raise ModelError(
+            f"{type(network).__name__} computes attention by {attention}, which takes no masks of packed actions: load "
+            f'it with attn_implementation="{MASKED[0]}".'
+        )
     expected = "expected a decoder whose attention heeds masks and positions that are given, or an encoder-decoder"
     try:
         error = _error(network, pad, longest, scoring)
