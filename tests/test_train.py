@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from surpass.core import Conversation, Domain, Problem, Proposal, Status, Trajectory, apply
+from surpass.core import Conversation, Domain, Problem, Proposal, Status, Trajectory, Verdict, apply
 from surpass.core import replay as played
 from surpass.errors import ConfigError, DataError, ModelError
 from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_balance
 from surpass.objectives.batch import Batch, Heads, Metrics, collate, log_return, push, with_tokens
 from surpass.objectives.gradient import grpo
 from surpass.objectives.likelihood import likelihood
-from surpass.recipe import warmth
+from surpass.recipe import judged, warmth
 from surpass.replay import Replay
 from surpass.rollouts import runner
 from surpass.rollouts.runner import RunOptions
@@ -284,6 +284,26 @@ def test_a_run_ends_with_the_step_that_reaches_a_cap(tmp_path: Path, total: str)
     assert (row["step"], row[total], row["loss"]) == (3, rows[2][total], rows[2]["loss"])
     assert train(replace(capped, steps=100), searching(), folder) == row == folder.summary()
     assert len(folder.metrics()) == 3
+
+
+def test_what_the_checker_could_not_decide_is_left_out_or_a_failure(tmp_path: Path) -> None:
+    """Learned as a failure it becomes rare; what was lost or cut short by a budget is never learned from."""
+    chances = {}
+    for reject in (False, True):
+        policy = TinyPolicy(TEXTS)
+        parts = searching(policy=policy, domain=TinyDomain(length=1), search=partial(play, n=8))
+        run = Run.create(tmp_path / f"{reject}", {})
+        train(replace(CONFIG, steps=60, reject_unknown=reject), parts, run)
+        chances[reject] = max(float(policy.probabilities(f"{key}/0")[ACTIONS.index("aaa")]) for key in KEYS)
+        unknown = [one for one in run.trajectories() if one.verdict.status is Status.UNKNOWN]
+        assert len(unknown) > 5  # the record keeps what was said
+        if reject:
+            assert [one.verdict.status for one in judged(CONFIG, unknown)] == []
+            failed = judged(replace(CONFIG, reject_unknown=True), unknown)
+            assert [one.verdict for one in failed] == [Verdict(Status.REJECTED, (0.0,), "tiny")] * len(unknown)
+            lost = [replace(one, info={"end": end}) for one in unknown for end in ("lost", "budget")]
+            assert judged(replace(CONFIG, reject_unknown=True), lost) == []
+    assert chances[True] < 0.5 * chances[False]
 
 
 class Cut(TinyPolicy):

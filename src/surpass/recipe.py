@@ -52,6 +52,7 @@ class TrainConfig:
     temper_probability: float = 0.0  # of a step that samples at a temperature from U(low, high), not at 1: off-policy
     temper_low: float = 0.25
     temper_high: float = 1.0
+    reject_unknown: bool = False  # learn that what a checker could not decide (time, memory) has failed; else left out
     reject_truncated: bool = False  # a play with an action cut at the token limit has failed, whatever the checker says
     replay_probability: float = 0.5  # of learning from the buffer instead of a search, problem by problem
     replay_draw: int = 5  # trajectories of a problem that is replayed
@@ -116,6 +117,23 @@ def sharpened(batch: Batch, factor: float) -> Batch:
         return batch
     state, prefix = (None if one is None else one * factor for one in (batch.state_reward, batch.prefix_reward))
     return replace(batch, log_reward=batch.log_reward * factor, state_reward=state, prefix_reward=prefix)
+
+
+def judged(config: TrainConfig, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """Return what can be learned from: plays with a step and a verdict.
+
+    UNKNOWN plays are left out, so a fixed point is the objective's target among plays that get a verdict. With
+    `reject_unknown` those whose own end the checker could not decide have failed; what our machinery lost, or a budget
+    cut short, is left out all the same.
+    """
+    known = []
+    for one in trajectories:
+        undecided = one.verdict.status is Status.UNKNOWN
+        if undecided and config.reject_unknown and one.info.get("end") == "verdict":
+            known.append(replace(one, verdict=Verdict(Status.REJECTED, (0.0,), one.verdict.evidence)))
+        elif not undecided:
+            known.append(one)
+    return [one for one in known if one.steps]
 
 
 def whole(trajectory: Trajectory) -> Trajectory:

@@ -2,12 +2,10 @@
 
 Supervised training is the same line with demonstrations and no search; reward-ranked fine-tuning is `likelihood` on
 what a search found. A step's gradient takes two passes (`objectives/batch.py`). Everything random in a step derives
-from (seed, step), and a checkpoint holds the rest, so an interrupted run ends as it would have: bit for bit on a CPU.
-Source of the exploration: Proof Flow (Ho et al. 2024, arXiv 2410.13224, appendix): tempered sampling (there in 0.666 of
-the steps; here in none by default, as policy gradients are biased by it), replay per problem, the demonstration in
-every batch. Problems are drawn anew each step, so replay can fire from the second on.
-Not here: what is learned (`objectives/`), what a run is made of (`recipe.py`), what a checkpoint holds (`resume.py`),
-what is on disk (`store.py`), how a search is carried out (`rollouts/`).
+from (seed, step), and a checkpoint holds the rest, so an interrupted run ends as it would have, bit for bit on a CPU:
+unless a verdict hangs on a clock. Source of tempered sampling (off by default, as it biases policy gradients), replay
+and demonstrations in every batch: Proof Flow (arXiv 2410.13224, appendix). Not here: what is learned (`objectives/`),
+what a run is made of (`recipe.py`), checkpoints (`resume.py`), files (`store.py`), how a search runs (`rollouts/`).
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from torch import nn
 from surpass.core import Problem, State, Status, Trajectory
 from surpass.errors import ModelError
 from surpass.objectives.batch import Batch, Metrics, collate, push
-from surpass.recipe import Learner, Parts, TrainConfig, check, explored, sharpened, spent, warmth, whole
+from surpass.recipe import Learner, Parts, TrainConfig, check, explored, judged, sharpened, spent, warmth, whole
 from surpass.resume import checkpoint, made_of, restore
 from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import derive_seed, run, standing
@@ -143,8 +141,8 @@ def _learn(
     found: tuple[list[Trajectory], list[Trajectory]],
     row: Metrics,
 ) -> None:
-    """Step the optimiser, once a pass; UNKNOWN and empty trajectories are left out; without others, skip."""
-    fresh, others = ([t for t in some if t.verdict.status is not Status.UNKNOWN and t.steps] for some in found)
+    """Step the optimiser, once a pass; what cannot be learned from is left out; where nothing else is there, skip."""
+    fresh, others = (judged(config, some) for some in found)
     plays = fresh + others
     if not plays:
         row["skipped_without_data"] += 1

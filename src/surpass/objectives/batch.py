@@ -5,7 +5,8 @@ what learned heads say are detached leaves: an objective's gradient stops there 
 heads in micro-batches (two passes, exact for any objective and any group size, in bounded memory).
 
 Not here: objectives, reward models, and the choice of what to learn from. Nothing is dropped: a trajectory that cannot
-be learned from (UNKNOWN, or without an action) raises, and the caller says what becomes of it.
+be learned from (UNKNOWN, or without an action) raises, and the caller says what becomes of it (`recipe.judged`). Where
+it drops the UNKNOWN, as by default, the fixed point that an objective states is one among plays that get a verdict.
 
 Legend: B trajectories, T the most tokens and S the most steps of one trajectory, P_F the policy, P_B the backward
 policy, R the reward. Column i of a [B, S] is the state before step i; column t of a [B, T], the prefix before token t.

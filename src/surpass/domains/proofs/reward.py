@@ -2,7 +2,8 @@
 
 Three shapes, from Proof Flow (Ho et al., arXiv 2410.13224, appendix A) and from what its numbers teach: `graded` (the
 default here), `binary`, and `paper` as published. A trajectory is *finished* (ACCEPTED), *unfinished* (all its tactics
-are legal but the depth limit came first: info["end"] == "depth") or an *error*. UNKNOWN never comes here.
+are legal but the depth limit came first: info["end"] == "depth") or an *error*. UNKNOWN comes here
+only as an error, where `TrainConfig.reject_unknown` asks for what the paper does; by default it is left out.
 
 In `paper` an unfinished trajectory earns the scorer's mean log-probability per token, about -1, which is nearly as
 much as a proof (0) beside an error (-15): the target then puts most of its mass on harmless legal tactics. `graded`
