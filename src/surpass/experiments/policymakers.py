@@ -56,7 +56,7 @@ class Config:
 
     societies: tuple[str, ...] = ("settled_room", "room", "harvest")  # also cleanup
     room_principals: tuple[str, ...] = EVERY  # in both rooms, besides fixed and oracle; metagrad where agents learn
-    commons_principals: tuple[str, ...] = ("random", "bayesian", "metagrad", "in_context")  # in a commons, likewise
+    commons_principals: tuple[str, ...] = ("random", "bayesian", "in_context")  # in a commons, likewise
     language: tuple[str, ...] = tuple(LANGUAGE)  # in all societies, where a chat model is configured or replayed
     replay: Path | None = None  # a run, or its exchanges.jsonl, to take a language model's answers from
     price_in: float | None = None  # of a million prompt tokens; None: costs are not told
@@ -64,7 +64,7 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions
     settled_terms: int = 40  # of each principal and seed, in settled_room
     room_terms: int = 24  # in room
-    commons_terms: int = 12
+    commons_terms: int = 10
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
     commons_episodes: int = 5  # of learning in a term of a commons

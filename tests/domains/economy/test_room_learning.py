@@ -104,6 +104,17 @@ def test_a_term_is_the_same_alone_in_any_batch_and_on_any_threads() -> None:
     assert society.step(rates[1], seed=6) != both.metrics[1]
 
 
+def test_networks_begin_alike_however_many_threads_torch_uses() -> None:
+    threads = torch.get_num_threads()
+    found = []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        found.append(fresh(RoomRules(), range(8)))
+        assert torch.get_num_threads() == number
+    torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
 def test_it_is_told_as_settled_agents_are() -> None:
     society, settled = LearningRoom(FIRST, episodes=1), SettledRoom(FIRST)
     assert isinstance(society, Many)

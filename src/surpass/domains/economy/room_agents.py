@@ -25,15 +25,23 @@ def shapes(rules: RoomRules) -> tuple[tuple[int, ...], ...]:
 
 
 def fresh(rules: RoomRules, seeds: Sequence[int]) -> Tensor:
-    """Return untrained networks [seeds, agents, numbers]: orthogonal, gain sqrt 2, the last layer's 0.01, no biases."""
-    rows = list[Tensor]()
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(rules.agents):
-            parts = [torch.zeros(shape) for shape in shapes(rules)]
-            for part, gain in zip(parts[::2], (math.sqrt(2), math.sqrt(2), 0.01), strict=True):
-                nn.init.orthogonal_(part, gain, generator)
-            rows.append(torch.cat([part.flatten() for part in parts]))
+    """Return untrained networks [seeds, agents, numbers]: orthogonal, gain sqrt 2, the last layer's 0.01, no biases.
+
+    Made in one thread, however many torch may use: a factorisation in two is rounded otherwise, and learning makes
+    another society of the difference.
+    """
+    rows, threads = list[Tensor](), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            for _ in range(rules.agents):
+                parts = [torch.zeros(shape) for shape in shapes(rules)]
+                for part, gain in zip(parts[::2], (math.sqrt(2), math.sqrt(2), 0.01), strict=True):
+                    nn.init.orthogonal_(part, gain, generator)
+                rows.append(torch.cat([part.flatten() for part in parts]))
+    finally:
+        torch.set_num_threads(threads)
     return torch.stack(rows).view(len(seeds), rules.agents, -1)
 
 

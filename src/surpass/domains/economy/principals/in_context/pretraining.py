@@ -34,10 +34,10 @@ class PolicymakerOptions:
 
     out: Path = Path("policymaker.safetensors")  # where the weights go
     run: Path = Path("runs/policymaker")  # curves and checkpoint; an interrupted run is resumed
-    histories: int = 40_000  # to draw from
-    steps: int = 2_000  # of the optimiser
+    histories: int = 20_000  # to draw from
+    steps: int = 1_000  # of the optimiser
     batch: int = 8  # histories in a step
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     tests: int = 16  # histories of each kind that likelihood is measured on
     evaluate_every: int = 100  # steps
     seed: int = 0
