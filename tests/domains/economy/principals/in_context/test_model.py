@@ -30,7 +30,7 @@ def test_a_tree_says_what_its_branches_say(model: Policymaker) -> None:
 
 
 def test_what_is_sampled_has_the_log_probability_that_is_told(model: Policymaker) -> None:
-    best = lessons("0", example(5), 5)[-1]
+    _, best = lessons("0", example(5), 5)
     step = best.steps[-1]
     [[proposal]] = model.propose([step.observation], 1, seeds=[3])
     assert len(proposal.tokens) == len(step.proposal.action.split())
@@ -39,7 +39,7 @@ def test_what_is_sampled_has_the_log_probability_that_is_told(model: Policymaker
 
 
 def test_an_answer_needs_its_tokens_only_where_it_is_not_said_to_what(model: Policymaker) -> None:
-    best = lessons("0", example(6), 6)[-1]
+    _, best = lessons("0", example(6), 6)
     bare = [replace(step, proposal=replace(step.proposal, tokens=())) for step in best.steps]
     torch.testing.assert_close(model.logp([replace(best, steps=tuple(bare))]), model.logp([best]))
     with pytest.raises(ModelError, match="expected the tokens of an answer"):
@@ -47,7 +47,7 @@ def test_an_answer_needs_its_tokens_only_where_it_is_not_said_to_what(model: Pol
 
 
 def test_a_row_depends_on_itself_alone(model: Policymaker) -> None:
-    seen = [one.steps[0].observation for seed in range(3) for one in lessons("0", example(seed), 0)[:3]]
+    seen = [step.observation for seed in range(3) for step in lessons("0", example(seed), 0)[0].steps[5:8]]
     together = model.propose(seen, 2, seeds=range(len(seen)))
     for seed, (one, row) in enumerate(zip(seen, together, strict=True)):
         alone = model.propose([one], 2, seeds=[seed])[0]
@@ -61,7 +61,7 @@ def test_numbers_that_are_near_look_alike(model: Policymaker) -> None:
     table = model.network.model.embed_tokens.weight.detach()[SHARE : SHARE + LEVELS]
     alike = torch.nn.functional.cosine_similarity(table[:-20], table[20:]).mean()
     near = torch.nn.functional.cosine_similarity(table[:-1], table[1:]).mean()
-    assert near > 0.94
+    assert near > 0.95
     assert near > alike + 0.2
 
 

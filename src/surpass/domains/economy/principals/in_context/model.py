@@ -39,7 +39,7 @@ from surpass.errors import ModelError
 from surpass.models.decode import Sampling, Vocabulary, sample
 from surpass.models.packing import additive, chunks
 
-WIDTH, LAYERS, HEADS, INNER = 64, 4, 4, 176
+WIDTH, LAYERS, HEADS, INNER = 64, 2, 4, 176
 POSITIONS = 256  # tokens of the longest text: 20 terms of five rates, with contexts and a reminder
 WAVES = 40
 SAMPLED = 1 << 14  # padded tokens of a pass of sampling

@@ -1,6 +1,6 @@
 """Pre-training of the in-context policymaker, by the project's one loop: `surpass economy policymaker --out FILE`.
 
-Likelihood over histories that are written as they are drawn, all from the seed. The run folder has the curves and a
+Histories are written first, all from the seed; then likelihood over them. The run folder has the curves and a
 checkpoint: the same command goes on with an interrupted run, and ends with the weights it would have had.
 """
 
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.progress import track
 from safetensors import SafetensorError
 
 from surpass.core import Problem, Trajectory
 from surpass.domains.economy.core_training import begun, unwritten
 from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
 from surpass.domains.economy.principals.in_context.model import Policymaker
-from surpass.domains.economy.principals.in_context.teaching import CUTS, Demonstrations, example, lessons
+from surpass.domains.economy.principals.in_context.teaching import Demonstrations, example, lessons
 from surpass.errors import ConfigError, DataError
 from surpass.objectives.batch import Metrics
 from surpass.objectives.likelihood import likelihood
@@ -34,12 +35,12 @@ class PolicymakerOptions:
 
     out: Path = Path("policymaker.safetensors")  # where the weights go
     run: Path = Path("runs/policymaker")  # curves and checkpoint; an interrupted run is resumed
-    histories: int = 20_000  # to draw from
-    steps: int = 1_000  # of the optimiser
+    histories: int = 2_500
+    steps: int = 400  # of the optimiser
     batch: int = 8  # histories in a step
     learning_rate: float = 3e-3
     tests: int = 16  # histories of each kind that likelihood is measured on
-    evaluate_every: int = 100  # steps
+    evaluate_every: int = 50  # steps
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,13 +54,15 @@ class PolicymakerOptions:
 def pretrain(options: PolicymakerOptions) -> Policymaker:
     """Train a policymaker, or go on doing so, and return it. Raises ConfigError for a run of other options."""
     run = begun(options.run, {name: value for name, value in asdict(options).items() if name not in ("out", "run")})
+    seeds = [derive_seed(options.seed, "history", number) for number in range(options.histories)]
+    pasts = [example(seed) for seed in track(seeds, "histories", console=Console(stderr=True), transient=True)]
     model = Policymaker.untrained(derive_seed(options.seed, "weights"))
     parts: Parts[str] = Parts(  # supervised: no domain, so no states
         model,
         [Problem(str(number)) for number in range(options.histories)],
         partial(likelihood, normalise="token"),
         _nothing,
-        demonstrations=Demonstrations(options.histories, options.seed),
+        demonstrations=Demonstrations(pasts, options.seed),
         evaluate=partial(_evaluate, model, _tests(options)),
     )
     config = TrainConfig(
@@ -70,7 +73,7 @@ def pretrain(options: PolicymakerOptions) -> Policymaker:
         schedule="cosine",
         warmup=options.steps // 20,
         clip=1.0,
-        micro_batch=2 * CUTS * options.batch,  # one pass: the graph is kept
+        micro_batch=2 * options.batch,
         checkpoint_every=options.evaluate_every,
         evaluate_every=options.evaluate_every,
     )
@@ -100,8 +103,9 @@ def _tests(options: PolicymakerOptions) -> dict[str, list[Trajectory]]:
     for name, families in (("learned", LEARNED), ("held_out", HELD_OUT)):
         for number in range(options.tests):
             seed = derive_seed(options.seed, "test", name, number)
-            for one in lessons(str(number), example(seed, families), seed):
-                found.setdefault(f"{name}_{'best' if one.info['aim'] else 'next'}", []).append(one)
+            done, best = lessons(str(number), example(seed, families), seed)
+            found.setdefault(f"{name}_next", []).append(done)
+            found.setdefault(f"{name}_best", []).append(best)
     return found
 
 
