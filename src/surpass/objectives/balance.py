@@ -16,7 +16,6 @@ Sources: trajectory balance, Malkin et al. 2022 (arXiv 2201.13259), equation 14;
 On fresh samples at temperature 1 the gradient of log-variance is that of `gradient.reinforce` (RLOO) with kl = 1 / beta
 times 2 beta (n - 1) / n for n trajectories of a problem. On demonstrated, replayed or exploring ones, and in second
 passes, that one is biased, and this one keeps its fixed point.
-
 Records: `residual_rms` is a spread over what was *seen*: 0 too where all samples are one answer, and where an untrained
 policy finds nothing right. `distinct` and `groups_without_spread` tell these from convergence.
 Not here: sub-trajectory and detailed balance (`flows.py`), the length-normalised form (`flowrl.py`).
@@ -42,12 +41,9 @@ def log_variance(batch: Batch, *, beta: float, relative: bool = True) -> tuple[T
 
     Fixed point: P_F proportional to p_ref R^beta on tau (R^beta without `relative`), where the trajectories come from
     any distribution with full support. No log Z is learned: a problem's mean residual stands for -log Z. A problem with
-    one trajectory contributes zero to the sum and still counts in the mean. Raises ConfigError without a reference if
-    `relative`.
-
-    `log_z` records minus the mean residual: on the policy's own samples at most log Z(x), on average, and equal to it
-    once balanced. Relative to a reference log Z(x) = log E_ref[R^beta], which is the log of how often the reference
-    solves x only where R is 1 for a solution and next to nothing for the rest.
+    one trajectory contributes zero to the sum and still counts in the mean. `log_z` records minus the mean residual: on
+    the policy's own samples at most log Z(x), on average, and equal to it once balanced; relative to a reference
+    log Z(x) = log E_ref[R^beta]. Raises ConfigError without a reference if `relative`.
     """
     residual = _residual(batch, beta=beta, relative=relative)
     count = torch.bincount(batch.group).double()
