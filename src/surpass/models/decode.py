@@ -196,8 +196,18 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return keys, values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        super().batch_select_indices(indices)
-        self.room = []
+        """Keep the rows `indices`, copied once: into fresh room."""
+        if self.keys is None or self.values is None:
+            return
+        used = self.keys.shape[-2]
+        fresh = [
+            states.new_empty(len(indices), states.shape[1], used + ROOM, states.shape[-1])
+            for states in (self.keys, self.values)
+        ]
+        for room, states in zip(fresh, (self.keys, self.values), strict=True):
+            torch.index_select(states, 0, indices, out=room[:, :, :used])
+        self.room = fresh
+        self.keys, self.values = (room[:, :, :used] for room in fresh)
 
 
 def _widened(old: Tensor | None, new: Tensor, columns: int) -> Tensor:
