@@ -66,7 +66,7 @@ class StandIn:
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(LLM=StandIn, SamplingParams=Params, TokensPrompt=dict)
-    monkeypatch.setitem(sys.modules, "vllm", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "vllm", module)
 
 
 def test_proposals_are_those_of_the_language_model() -> None:
@@ -105,7 +105,7 @@ def test_the_engine_serves_a_folder_with_untempered_log_probabilities() -> None:
 
 
 def test_without_vllm_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ConfigError, match=r"surpass\[vllm\]"):
         engine("x")
 
