@@ -11,7 +11,7 @@ import pytest
 from surpass.errors import ConfigError, DataError
 from surpass.experiments import EXPERIMENTS
 from surpass.experiments.records import begin
-from surpass.experiments.stored import stored_config
+from surpass.experiments.stored import restored, stored_config
 from surpass.recorded import run_at
 
 
@@ -22,6 +22,25 @@ class Config:
     beta: float = 1.0
     corpus: Path = Path("corpora/basics")
     seeds: tuple[int, ...] = (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (["a", "b"], tuple[Path, ...], (Path("a"), Path("b"))),
+        ([[0.5, 1], []], tuple[tuple[float, ...], ...], ((0.5, 1), ())),
+        ([1, 2.5], tuple[float, float] | None, (1, 2.5)),
+        (None, tuple[float, float] | None, None),
+    ],
+)
+def test_a_setting_is_read_back_as_it_was(value: object, hint: object, expected: object) -> None:
+    assert restored(value, hint) == expected
+
+
+def test_a_setting_of_another_kind_is_none() -> None:
+    for value, hint in ((["x"], tuple[int, ...]), ([1.0], tuple[float, float]), (None, int)):
+        with pytest.raises(TypeError, match="expected"):
+            restored(value, hint)
 
 
 def test_a_run_goes_on_under_its_own_settings(tmp_path: Path) -> None:

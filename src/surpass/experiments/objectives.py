@@ -28,7 +28,7 @@ class Config:
     """Compare objectives from the same start, under the same caps, on held-out problems."""
 
     domains: tuple[str, ...] = tuple(EMBEDDED)  # kernel, game24, blocksworld, prontoqa; and rocq where it is installed
-    corpus: Path = Path("corpora/basics")  # of rocq: extracted lemmas; extracted first where there are none
+    corpus: Path = Path("corpora/basics")  # of rocq: extracted lemmas; a preset's are extracted first
     arms: tuple[str, ...] = tuple(ARMS)  # on rocq only base, sft, expert_iteration, grpo and log_variance of them
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # independent repetitions; on rocq the first three
     jobs: int = 2  # (domain, seed) pairs at once, a process of one thread each; 0: in this process

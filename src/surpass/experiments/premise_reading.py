@@ -38,7 +38,7 @@ PAIRS = (("with", "without"), ("chance", "without"), ("with", "chance"))
 class Config:
     """Train a language model with and without premises in its observations, and measure it on held-out lemmas."""
 
-    corpus: Path = Path("corpora/basics")  # extracted lemmas; extracted first where there are none
+    corpus: Path = Path("corpora/basics")  # extracted lemmas; a preset's are extracted first where there are none
     subset: str = "basics"  # what is extracted then: basics, or folders of the library; empty: all of it
     max_sentences: int = 4  # tactic sentences of the human proof, at most
     max_chars: int = 300  # characters of the initial goals, at most

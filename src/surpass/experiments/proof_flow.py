@@ -31,7 +31,7 @@ class Config:
     """Fine-tune a language model to write proofs, and measure it on lemmas that it has not seen."""
 
     prover: Literal["auto", "rocq", "kernel"] = "auto"  # auto: Rocq where it is installed, else the kernel
-    corpus: Path = Path("corpora/basics")  # extracted lemmas; extracted first where there are none
+    corpus: Path = Path("corpora/basics")  # extracted lemmas; a preset's are extracted first where there are none
     subset: str = "basics"  # what is extracted then: basics, or folders of the library; empty: all of it
     split_by: Literal["lemma", "file"] = "lemma"  # what train, valid and test do not share
     max_sentences: int = 6  # tactic sentences of the human proof, at most
