@@ -13,7 +13,7 @@ are astronomically many wrong ones, and any floor under their reward hands them 
 
 Sources: trajectory balance, Malkin et al. 2022 (arXiv 2201.13259), equation 14; log-variance, Richter et al. 2020
 (arXiv 2010.10436) and as VarGrad, Zhang et al. 2023 (arXiv 2302.05446); on proofs, Ho et al. 2024 (arXiv 2410.13224).
-On fresh samples at temperature 1 the gradient of log-variance is that of `gradient.reinforce` (RLOO) with kl = 1 / beta
+On fresh samples at temperature 1 the gradient of log-variance is that of `gradient.reinforce` (RLOO), kl = 1 / beta,
 times 2 beta (n - 1) / n for n trajectories of a problem. On demonstrated, replayed or exploring ones, and in second
 passes, that one is biased, and this one keeps its fixed point.
 Records: `residual_rms` is a spread over what was *seen*: 0 too where all samples are one answer, and where an untrained
