@@ -30,7 +30,8 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BaseException:
             for child in set(multiprocessing.active_children()) - before:
-                kill_tree(child.pid or 0)
+                if child.pid:
+                    kill_tree(child.pid)
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -52,8 +52,8 @@ def lessons(
 def opened_to(lessons: int, step: int, steps: int) -> int:
     """Return how many of the easiest lessons a step may draw from: a third at first, all from the middle on.
 
-    >>> [opened_to(90, step, 100) for step in (0, 25, 50, 99)]
-    [30, 60, 90, 90]
+    >>> [opened_to(100, step, 100) for step in (0, 25, 50, 99)]
+    [34, 67, 100, 100]
     """
     share = min(1.0, EASIEST + (1 - EASIEST) * 2 * step / max(1, steps))
     return max(1, math.ceil(lessons * share - 1e-9))  # 60 of 90, whatever the rounding
