@@ -184,6 +184,21 @@ class TestAgainstTheProver:
         extract(ExtractConfig(path=str(tmp_path), name="Lib", out=str(tmp_path / "out"), jobs=1))
         assert is_complete(tmp_path / "out")
 
+    def test_comments_hide_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "A.v").write_text(
+            "Module (* x *) M. (* y *)\n#[local] (* z *) Lemma (* why *) odd (* := *) : 1 = 1.\n"
+            "Proof (* . *) .\n  idtac; (* now *) reflexivity. Qed (* end *) . End (* x *) M.\n"
+            "Definition (* opaque *) d : 2 = 2. Proof (* by *) eq_refl (* term *). Goal (* no *) True. exact I. Qed.",
+            encoding="utf-8",
+        )
+        report = extract(ExtractConfig(path=str(tmp_path / "A.v"), out=str(tmp_path / "out"), jobs=1))
+        found = {one.data["name"]: one.data["solution"] for one in load(tmp_path / "out")}
+        assert found == {"A.M.odd": ["idtac; reflexivity."]}
+        assert report.skipped == {"transparent definition: Definition": 1, "no lemma: Goal": 1}
+        with Rocq(tmp_path / "out") as domain:
+            [problem] = load(tmp_path / "out")
+            assert replay(domain, problem, problem.data["solution"]).solved
+
     def test_where_every_file_fails_there_is_no_corpus(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -36,7 +36,7 @@ from surpass.bounds import above, at_least
 from surpass.core import Problem
 from surpass.domains.proofs.retrieval import Demand, Premise
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
-from surpass.domains.proofs.rocq.sentences import split
+from surpass.domains.proofs.rocq.sentences import split, without_comments
 from surpass.domains.proofs.rocq.session import Source, source_text
 from surpass.domains.proofs.rocq.walk import UNENDED, Replayed, walk
 from surpass.errors import DataError, SurpassError, VerifierError
@@ -176,7 +176,7 @@ class _Record:
 
     def state(self, text: str, position: int) -> None:
         """Take in a declaration of the file itself, usable from the next sentence on."""
-        if stated := _STATED.fullmatch(text):
+        if stated := _STATED.fullmatch(without_comments(text)):
             premise = stated["kind"] in (*_KINDS, "Example")
             self.open(stated["name"], premise, position + 1, _plain(stated["type"]) if premise else "")
 
@@ -203,7 +203,7 @@ def _entries(source: Source, deadline: float, stop: threading.Event) -> list[Ent
             between = range(seen, met.position)
             for at in between:
                 record.state(sentences[at].text, at)
-            changed = [at for at in between if _SCOPE.match(sentences[at].text)]
+            changed = [at for at in between if _SCOPE.match(without_comments(sentences[at].text))]
             if first or changed:
                 record.look(_named(top), met, changed[0] if changed else met.position)
                 first = False

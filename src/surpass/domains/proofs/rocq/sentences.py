@@ -64,6 +64,21 @@ def split(text: str) -> list[Sentence]:
     return sentences
 
 
+def without_comments(sentence: str) -> str:
+    """Return a sentence with a blank for each of its comments and the blanks around it.
+
+    >>> without_comments('Lemma (* why *) a : s = "(*".')
+    'Lemma a : s = "(*".'
+    """
+    kept, start, position = list[str](), 0, 0
+    while token := _TOKEN.search(sentence, position):
+        position = token.end()
+        if token[0] == "(*":
+            kept.append(sentence[start : token.start()].rstrip())
+            start = position = _skip_blanks(sentence, token.start())
+    return " ".join([*kept, sentence[start:]])
+
+
 def commented(sentence: str) -> str:
     """Return a sentence inside a comment; what would end the comment too early is taken apart.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Goals, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.rules import normalise, refusal
-from surpass.domains.proofs.rocq.sentences import Sentence
+from surpass.domains.proofs.rocq.sentences import Sentence, without_comments
 from surpass.errors import VerifierError
 
 NESTED, UNENDED = "nested proof", "no end"  # reasons
@@ -62,12 +62,13 @@ class _Open:
 
     def take(self, text: str, before: str) -> None:
         """Record one sentence that left the proof open."""
-        if _OPENING.match(text) and not self.script:
+        plain = without_comments(text)
+        if _OPENING.match(plain) and not self.script:
             self.opening = text
             return
-        if _CLOSING.match(text):
+        if _CLOSING.match(plain):
             self.reason = NESTED
-        action = normalise(text)
+        action = normalise(plain)
         if refused := refusal(action):
             self.reason = self.reason or f"sentence that no policy may say: {refused}"
         self.script.append(action)
@@ -75,11 +76,11 @@ class _Open:
 
     def close(self, text: str) -> Replayed:
         """Return the finished record; `text` is the sentence that closed the proof."""
-        statement = _STATEMENT.match(self.statement)
+        statement = _STATEMENT.match(without_comments(self.statement))
         kind, name = (statement["kind"], statement["name"]) if statement else ("", "")
         if not statement:
             self.reason = f"no lemma: {_bare(self.statement)}"
-        elif kind in _CONTENT and text != "Qed.":
+        elif kind in _CONTENT and not text.startswith("Qed"):
             self.reason = f"transparent definition: {kind}"
         elif not text.startswith(("Qed", "Defined", "Proof")) and self.reason != NESTED:
             self.reason = text or UNENDED
@@ -117,10 +118,10 @@ def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator
     """
     scopes, opened, goals = list[tuple[str, str]](), None, None
     for position, sentence in enumerate(sentences):
-        text = sentence.text
-        if opened is None and _END.match(text) and any(kind != "Section" for kind, _ in scopes[-1:]):
+        text, plain = sentence.text, without_comments(sentence.text)
+        if opened is None and _END.match(plain) and any(kind != "Section" for kind, _ in scopes[-1:]):
             yield _qualified(library, scopes)
-        if opened and goals and not opened.script and (term := _proof_term(text)):
+        if opened and goals and not opened.script and (term := _proof_term(plain)):
             opened.take(f"exact ({term}).", goals.text)
             if not _closes(top, opened.script[-1]):
                 opened.reason = "proof term that `exact` refuses"
@@ -133,7 +134,7 @@ def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator
             yield opened.close(text)
             opened = None
         else:
-            follow(scopes, text)
+            follow(scopes, plain)
         goals = after
     if opened:
         yield opened.close("")
@@ -159,7 +160,7 @@ def _closes(top: Toplevel, sentence: str) -> bool:
 
 def _bare(statement: str) -> str:
     """Return the first word of a statement after its attributes, where that is a command's name."""
-    return re.sub(_PREFIX, "", statement, count=1).split()[0].strip(".:")
+    return re.sub(_PREFIX, "", without_comments(statement), count=1).split()[0].strip(".:")
 
 
 def _qualified(library: str, scopes: Sequence[tuple[str, str]]) -> str:
@@ -185,12 +186,13 @@ def is_open(met: Replayed) -> bool:
 
 def is_statement(text: str) -> bool:
     """Tell whether a sentence states a lemma, without a body."""
-    return _STATEMENT.match(text) is not None and ":=" not in text
+    plain = without_comments(text)
+    return _STATEMENT.match(plain) is not None and ":=" not in plain
 
 
 def stated(text: str) -> str:
     """Return the name of the lemma that a sentence states, empty where it states none."""
-    found = _STATEMENT.match(text)
+    found = _STATEMENT.match(without_comments(text))
     return found["name"] if found else ""
 
 
