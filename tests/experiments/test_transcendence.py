@@ -44,6 +44,7 @@ def test_a_run_ends_with_ratings_verdicts_causes_and_a_page(finished: Path) -> N
             assert row["illegal_share"] == row["forfeit_share"] == 0
     assert summary["best_expert"]["noisy"] in ("greedy epsilon=0.5", "random")
     assert set(summary["experts"]) == {"greedy epsilon=0.5", "random"}
+    assert all("<path" in (finished / f"{name}.svg").read_text(encoding="utf-8") for name in ("ratings", "illegal"))
     page = (finished / "report.html").read_text(encoding="utf-8")
     for expected in ("Models of noisy", "Elo above the best expert", "polyline", "greedy epsilon=0.5", "undecided"):
         assert expected in page

@@ -26,6 +26,7 @@ from surpass.experiments.transcendence_closer import look_closer
 from surpass.experiments.transcendence_runs import check, make_games, play_matches, train_models
 from surpass.experiments.transcendence_table import show, summarise
 from surpass.store import Run
+from surpass.web.curves import drawing
 
 PAWNS = "4k3/8/ppp5/8/8/5PPP/8/4K3 w - - 0 1"  # a race of pawns: few pieces to keep track of, and games are decided
 PAPER = (0.001, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.5)  # its eight temperatures
@@ -119,7 +120,7 @@ PRESETS: Mapping[str, Config] = {
 
 
 def main(config: Config, *, out: Path | None = None, resume: Path | None = None) -> Path:
-    """Run the experiment, print its tables and return its folder; `resume` goes on with one that was interrupted.
+    """Run the experiment, print tables, draw `ratings.svg` and `illegal.svg`, return the folder; `resume` goes on.
 
     Raises ConfigError for settings that do not fit together, and what games, training and matches raise.
     """
@@ -136,6 +137,9 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     summary = summarise(config, folder)
     summary["tables"] |= closer
     Run(folder).write_summary(summary)
+    for name, figure in zip(("ratings.svg", "illegal.svg"), summary["figures"], strict=False):
+        svg = drawing(figure["title"], figure["lines"], x_label=figure["x_label"])
+        (folder / name).write_text(svg, encoding="utf-8")
     console.print(*show(summary))
     console.print(f"report: {report.write(folder)}")
     return folder

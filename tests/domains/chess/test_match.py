@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -186,9 +187,11 @@ def test_bad_options_are_config_errors(tmp_path: Path, changes: dict[str, object
 def test_measured_players_are_held_at_their_ratings(tmp_path: Path) -> None:
     wanted = options(tmp_path / "m", player=("r=random", "g=expert:greedy epsilon=0.5"), measured=True, max_plies=0)
     held_at = {one.name: one.elo for one in played(wanted).standing().lines}
-    assert held_at["r"] == measured()["random"] == 0 < held_at["g"]
+    assert held_at["r"] == measured()["random"] < held_at["g"]
+    page = files("surpass.domains.chess").joinpath("README.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` | {elo:.0f} |" in page for name, elo in measured().items())
     typed = ["x=random", "expert: greedy,threads=2", "expert:greedy epsilon=0.1"]
-    assert known(typed, ["x", "g", "e"]) == {"x": 0, "g": measured()["greedy"]}
+    assert known(typed, ["x", "g", "e"]) == {"x": measured()["random"], "g": measured()["greedy"]}
     assert set(known(["engine:stockfish,nodes=50", "model:random", "no player"], ["e", "m", "n"])) == set()
     with pytest.raises(ConfigError, match="found \\['a', 'c'\\]"):
         Match.open(options(tmp_path / "n", player=("a=model:RUN", "c=model:RUN"), measured=True), ["a", "c"])
