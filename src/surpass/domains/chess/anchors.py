@@ -1,8 +1,8 @@
 """Ratings of opponents that anybody can start, measured in our own arena: what `surpass chess match --measured` holds.
 
 `anchors.json` is the standing of one match of all of them, one of them at 1000 by convention. It says how it was played,
-and each rating's 95 % interval, which an anchored fit does not know of: it takes the ratings as exact. Ratings are of
-the whole game from random openings; from another start, or by another Stockfish, the same words are another player.
+and each 95 % interval, which an anchored fit does not know of: it takes the ratings as exact. Ratings are of the whole
+game from random openings; from another start, or by another Stockfish, the same words are another player.
 
 Published anchors are for other limits (0.1 s a move, 120 s a game) and stand in the README: give them by --anchor.
 """
