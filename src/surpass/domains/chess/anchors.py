@@ -1,6 +1,6 @@
 """Ratings of opponents that anybody can start, measured in our own arena: what `surpass chess match --measured` holds.
 
-`anchors.json` is the standing of one match of all of them, one of them at 1000 by convention. It says how it was played,
+`anchors.json` is the standing of one match of all of them, one of them at 1000 by convention. It says how it was made,
 and each 95 % interval, which an anchored fit does not know of: it takes the ratings as exact. Ratings are of the whole
 game from random openings; from another start, or by another Stockfish, the same words are another player.
 
