@@ -178,14 +178,14 @@ def test_a_compiled_network_learns_the_same(pack: Pack, tmp_path: Path, monkeypa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # another's may hold what a kill has torn
     found = lessons(Blocks(pack, 64, "games", "all"), 4)(0)
     plain, compiled = (Pupil(build(SHAPES["tiny"], MOVES, 0), MOVES, compiled=one) for one in (False, True))
-    for one in (plain, compiled):
-        torch.autograd.backward(one.logp(found).sum())
+    for pupil in (plain, compiled):
+        torch.autograd.backward(pupil.logp(found).sum())
     with torch.no_grad():
         assert torch.allclose(compiled.logp(found), plain.logp(found), atol=1e-4)
-    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
-        assert one.grad is not None
+    for own, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        assert own.grad is not None
         assert other.grad is not None
-        assert torch.allclose(one.grad, other.grad, atol=1e-3)
+        assert torch.allclose(own.grad, other.grad, atol=1e-3)
     row = pretrain(options(pack, tmp_path / "run", steps=2, compiled=True, autocast="bf16", valid_share=0.0))
     assert math.isfinite(row["loss"])
     assert load(tmp_path / "run")[0].config.num_hidden_layers == SHAPES["tiny"].layers  # saved under its own names
