@@ -143,6 +143,22 @@ def test_another_version_library_or_rule_is_asked_anew(
         assert len(asked) == before + 1
 
 
+@pytest.mark.parametrize("load", ["Load other.", 'Time Load Verbose "other".', "Timeout 5 Load other."])
+def test_what_reads_another_file_is_asked_about_every_time(load: str, tmp_path: Path, asked: list[Trajectory]) -> None:
+    """What `Load` reads is no part of the key: nothing is remembered behind it, all is before it."""
+    file = written(tmp_path / "loads", SOURCE.replace("Lemma b", f"{load}\nLemma b"))
+    known = Verdicts(tmp_path / "verdicts.sqlite")
+    behind = claim(file, position=5)
+    before = claim(file, position=0, statement="Lemma a : 0 = 0.", name="Mine.Small.a")
+    for _ in range(2):
+        assert recheck([before, behind], known) == [NO_ROCQ, NO_ROCQ]
+    assert asked == [before, behind, behind]
+    mentioned = written(tmp_path / "names", SOURCE.replace("Lemma b", "Definition Load := 0.\nLemma b"))
+    for _ in range(2):
+        recheck([claim(mentioned, position=5)], known)
+    assert len(asked) == 4
+
+
 def test_a_file_that_says_something_else_is_no_hit(file: Path, tmp_path: Path, asked: list[Trajectory]) -> None:
     known = Verdicts(tmp_path / "known")
     recheck([claim(file)], known)

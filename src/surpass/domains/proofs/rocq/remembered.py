@@ -2,13 +2,15 @@
 
 The key of a verdict holds all that the answer depends on: Rocq's version and the libraries installed beside it, the
 compiled libraries on the load path, the source up to the statement, what is posed and may be assumed, the tactics, and
-the code of ours that judges. Not in it: where the files lie, so a corpus that was moved is known still.
+the code of ours that judges. Not in it: where the files lie, so a corpus that was moved is known still. A file that
+reads others by `Load` is asked about every time: what it reads has no place in the key.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -22,6 +24,7 @@ from surpass.domains.proofs.rocq.extraction import library_root
 from surpass.domains.proofs.rocq.session import Place, check_statement, sentences
 from surpass.verdicts import Verdicts
 
+_LOAD = re.compile(r"(?:(?:Time|Fail|Timeout\s+\d+|Redirect\s+\"[^\"]*\")\s+)*Load\b")
 _COMPILED = (".vo", ".cmxs", ".cma")
 _END = 1024  # bytes
 
@@ -35,11 +38,17 @@ def recheck(trajectories: Sequence[Trajectory], known: Verdicts | None) -> list[
         return trust.recheck(trajectories)
     libraries = dict[tuple[str, ...], list[object]]()
     keys = [_key(trajectory, libraries) for trajectory in trajectories]
-    found = known.recall(keys)
+    passing = {key for key, trajectory in zip(keys, trajectories, strict=True) if _loads(Place.of(trajectory.problem))}
+    found = known.recall([key for key in keys if key not in passing])
     missing = {key: trajectory for key, trajectory in zip(keys, trajectories, strict=True) if key not in found}
     said = dict(zip(missing, trust.recheck(list(missing.values())), strict=True))
-    known.remember(said)
+    known.remember({key: verdict for key, verdict in said.items() if key not in passing})
     return [found.get(key) or said[key] for key in keys]
+
+
+def _loads(place: Place) -> bool:
+    """Tell whether a file reads another one, word by word, before a lemma."""
+    return any(_LOAD.match(text) for text in sentences(place.source.file)[: place.position])
 
 
 def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]]) -> str:
