@@ -16,10 +16,11 @@ from typing import Self, TypedDict, Unpack
 
 from surpass.core import Observation, Problem, Status, Verdict
 from surpass.domains.proofs.rocq import corpus as corpora
-from surpass.domains.proofs.rocq.protocol import Goals
+from surpass.domains.proofs.rocq.assumptions import Rests
+from surpass.domains.proofs.rocq.protocol import Exhausted, Goals
 from surpass.domains.proofs.rocq.rules import as_sentence, normalise, refusal
 from surpass.domains.proofs.rocq.session import Outcome, Place, Pool, SessionOptions
-from surpass.domains.proofs.rocq.trust import axioms, evidence, excess, open_braces
+from surpass.domains.proofs.rocq.trust import HUMAN, beyond, evidence, needs_human, open_braces
 from surpass.domains.proofs.text import render
 from surpass.errors import DataError
 
@@ -73,7 +74,8 @@ class Rocq:
         self._history = history
         self._filters = filters
         self.pool = Pool(options or SessionOptions())
-        self._posed: dict[str, Place] = {}  # problems whose initial goals the prover has confirmed
+        self._posed: dict[Place, object] = {}  # the initial goals that the prover states there
+        self._human: dict[tuple[Place, tuple[str, ...]], Rests] = {}  # what human proofs rest on, where it was asked
         self._premises: Premises | None = None
 
     def __enter__(self) -> Self:
@@ -86,7 +88,7 @@ class Rocq:
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle as configuration: live provers stay here."""
-        return {**self.__dict__, "pool": self.pool.options, "_posed": {}}
+        return {**self.__dict__, "pool": self.pool.options, "_posed": {}, "_human": {}}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         options = state["pool"]
@@ -131,7 +133,10 @@ class Rocq:
         tactics = (*state.tactics, tactic)
         if reason := refusal(tactic):
             return replace(state, tactics=tactics, status=Status.REJECTED, evidence=evidence("T0", reason))
-        place = self._posed.get(state.problem.key) or self._confirm(state.problem)
+        try:
+            place = self._confirm(state.problem)
+        except Exhausted as exhausted:
+            return _ended(replace(state, tactics=tactics), Outcome(None, str(exhausted), exhausted=True), "T1")
         *path, sentence = map(as_sentence, tactics)
         outcome = self.pool.run(place, path, sentence)
         goals = outcome.goals
@@ -145,8 +150,8 @@ class Rocq:
     def ahead(self, state: ProofState, action: str) -> bool:
         """Let a prover that stands ready begin with a step that is asked for next (`rollouts.workers.Foresees`)."""
         tactic = normalise(action)
-        place = self._posed.get(state.problem.key)
-        if place is None or state.status is not None or refusal(tactic):
+        place = Place.of(state.problem)
+        if place not in self._posed or state.status is not None or refusal(tactic):
             return False
         return self.pool.ahead(place, [as_sentence(one) for one in state.tactics], as_sentence(tactic))
 
@@ -155,22 +160,36 @@ class Rocq:
         return None if state.status is None else Verdict(state.status, _RETURNS[state.status], state.evidence)
 
     def _confirm(self, problem: Problem) -> Place:
-        """Return where the lemma stands. Raises DataError unless the prover states it as the corpus does."""
+        """Return where the lemma stands. Raises DataError unless the prover states it as the corpus does, Exhausted.
+
+        What was confirmed goes by the place, never by the key of a problem: two lemmas of a file may have one name.
+        """
         place = Place.of(problem)
-        if (found := self.pool.goals(place).text) != problem.data["goals"]:
+        if place not in self._posed:
+            self._posed[place] = self.pool.goals(place).text
+        if (found := self._posed[place]) != problem.data["goals"]:
             raise DataError(
                 f"problem {problem.key}: expected the goals {problem.data['goals']!r}, the prover states {found!r}; "
                 "extract the corpus again with this version of Rocq"
             )
-        self._posed[problem.key] = place
         return place
 
     def _finish(self, state: ProofState, place: Place, path: Sequence[str]) -> ProofState:
         data = state.problem.data
-        outcome, messages = self.pool.finish(place, path, str(data["name"]).rpartition(".")[2])
+        name, allowed = str(data["name"]).rpartition(".")[2], data.get("assumptions", ())
+        outcome, rests = self.pool.finish(place, path, name, allowed)
         if outcome.message:
             return _ended(state, outcome, "T2")
-        if extra := excess(axioms(messages), data.get("assumptions", ())):
+        human, solution = rests, tuple(data.get("solution", ()))
+        if not rests.extra and needs_human(rests, state.tactics, solution):
+            if (place, solution) not in self._human:
+                outcome, found = self.pool.finish(place, solution, name, allowed)
+                if outcome.message:
+                    told = evidence("T2", f"{HUMAN}: {outcome.message[:_MESSAGE]}")
+                    return replace(state, status=Status.UNKNOWN, evidence=told)
+                self._human[place, solution] = found
+            human = self._human[place, solution]
+        if extra := beyond(rests, human):
             return replace(state, status=Status.REJECTED, evidence=evidence("T2", f"rests on {', '.join(extra)}"))
         return replace(state, status=Status.ACCEPTED, evidence=evidence("T2"))
 

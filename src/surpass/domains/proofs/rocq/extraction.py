@@ -5,13 +5,13 @@ corpus folder: `manifest.json` (what was extracted and skipped, by file) and one
 file, atomically, so that an interrupted run resumes. No text of a library is shipped: it is read where it is installed.
 
 **Assumptions.** `Print Assumptions` after each proof takes 0.2 s (median), four times the replay of a proof. It is
-asked once per module instead, before `End`, of one term that mentions every extracted lemma of the module; each of them
-may then rest on whatever the human proofs beside it rest on. That is sound (a new proof adds no axiom to those its file
-already stands on) and just: two proofs of one lemma may use different parameters of the same functor. Section variables
-are not listed; they are hypotheses of the goal.
+asked once per module instead, before `End`, of one term that mentions every extracted lemma of the module. The list is
+thus a bound: no proof of the module rests on more. Where it is not empty, whoever judges a proof of one lemma asks what
+the human proof of that lemma rests on (`trust`), so that no axiom of its neighbours is permitted.
 
 **Skipped, with the reason in the manifest:** what no tactic proof can be compared with (transparent definitions, whose
-content matters; instances; obligations; unnamed goals), nested proofs, and proofs with sentences that are no tactics.
+content matters; instances; obligations; unnamed goals), nested proofs, proofs with sentences that are no tactics, and
+lemmas for which a check of the kernel (guard, positivity, universes) was off, where stated or below what they rest on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from surpass.bounds import above, at_least
+from surpass.domains.proofs.rocq.assumptions import rests_on
 from surpass.domains.proofs.rocq.corpus import FORMAT
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel, version
 from surpass.domains.proofs.rocq.sentences import Sentence, split
 from surpass.domains.proofs.rocq.session import Source, source_text
-from surpass.domains.proofs.rocq.trust import axioms
 from surpass.domains.proofs.rocq.walk import RefusedError, Replayed, walk
 from surpass.errors import ConfigError, DataError, SurpassError, VerifierError
 
 TROUBLE = (SurpassError, CommandFailed, Exhausted, ProcessDied, OSError, UnicodeDecodeError)  # of one file, reported
+BYPASS = "rests on what was defined while a check of the kernel was off"
 SUBSETS = {"basics": ("Logic", "Bool", "Arith", "Lists")}  # folders of the standard library: under two minutes
 
 
@@ -335,19 +336,25 @@ class Replay:
 def replay_file(top: Toplevel, sentences: Sequence[Sentence], library: str, stop: threading.Event) -> Replay:
     """Replay a file in a fresh prover, as far as it runs. Raises VerifierError where `stop` is set meanwhile."""
     records, skipped = list[dict[str, Any]](), list[Replayed]()
-    pending = dict[str, list[dict[str, Any]]]()  # module -> lemmas whose assumptions were not asked yet
+    pending = dict[str, list[tuple[dict[str, Any], Replayed]]]()  # module -> lemmas whose assumptions were not asked yet
     failure = None
+
+    def assume(group: Sequence[tuple[dict[str, Any], Replayed]]) -> None:
+        bypassing = _assume(top, [one for one, _ in group])
+        skipped.extend(replace(met, reason=BYPASS) for one, met in group if one["name"] in bypassing)
+        records[:] = [one for one in records if one["name"] not in bypassing]
+
     try:
         for met in walk(top, sentences, library):
             if stop.is_set():
                 raise VerifierError("interrupted")
             if isinstance(met, str):
-                _assume(top, pending.pop(met, []))
+                assume(pending.pop(met, []))
             elif met.reason:
                 skipped.append(met)
             else:
                 records.append(record(met))
-                pending.setdefault(met.module, []).append(records[-1])
+                pending.setdefault(met.module, []).append((records[-1], met))
     except RefusedError as refused:
         failure = refused
     if failure and top.alive:
@@ -355,7 +362,7 @@ def replay_file(top: Toplevel, sentences: Sequence[Sentence], library: str, stop
             top.run("Abort All.")
     for group in pending.values() if top.alive else ():
         with suppress(CommandFailed, Exhausted, ProcessDied) if failure else nullcontext():  # one reason is enough
-            _assume(top, group)
+            assume(group)
     names = Counter(one["name"] for one in records)
     for one in records:
         if names[one["name"]] > 1:  # `Let` of two sections
@@ -379,29 +386,45 @@ def record(met: Replayed) -> dict[str, Any]:
     }
 
 
-def _assume(top: Toplevel, records: Sequence[dict[str, Any]]) -> None:
-    """Give each record the axioms that the proofs of all of them rest on; the tip stays."""
+def _assume(top: Toplevel, records: Sequence[dict[str, Any]]) -> set[str]:
+    """Give each record the axioms that the proofs of all of them rest on; the tip stays.
+
+    Returns the names of those that rest on a check of the kernel that was off.
+    """
     if not records:
-        return
+        return set()
     names = [one["name"] for one in records]
     try:
-        found = _assumptions(top, names)
+        found, off = _assumptions(top, names)
     except (CommandFailed, Exhausted):  # a `Let` cannot be mentioned once its section is closed
-        found = _assumptions(top, [name for name in names if _known(top, name)])
+        names = [name for name in names if _known(top, name)]
+        found, off = _assumptions(top, names)
     for one in records:
         one["assumptions"] = found
+    return _bypassing(top, names) if off else set()
 
 
-def _assumptions(top: Toplevel, names: Sequence[str]) -> list[str]:
+def _bypassing(top: Toplevel, names: Sequence[str]) -> set[str]:
+    """Return those of some lemmas that rest on a check that was off, by halves."""
+    if not names or not _assumptions(top, names)[1]:
+        return set()
+    half = len(names) // 2
+    return {*names} if not half else _bypassing(top, names[:half]) | _bypassing(top, names[half:])
+
+
+def _assumptions(top: Toplevel, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the axioms that some lemmas rest on, by their full names, and what Rocq says of checks that were off."""
     tip, lemma = top.tip, "surpass_mentions"
     mentions = "".join(f"try pose proof (@{name}); " for name in names)
     sentences = (f"Lemma {lemma} : forall P : Prop, P -> P.", f"{mentions}exact (fun (P : Prop) (p : P) => p).", "Qed.")
     try:
         for sentence in sentences:
             top.run(sentence)
-        return axioms(top.query(f"Print Assumptions {lemma}."))
+        rests = rests_on(top, lemma, ())
     finally:
         top.edit_at(tip)
+    off = [line for line in rests.extra if line not in rests.axioms and not line.startswith(f"{lemma} ")]
+    return list(rests.axioms), off
 
 
 def _known(top: Toplevel, name: str) -> bool:

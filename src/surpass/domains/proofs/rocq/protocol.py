@@ -37,10 +37,11 @@ _CHUNK = 1 << 16
 _HEAP = {"OCAMLRUNPARAM": "s=4M"}
 _LARGEST = 64 << 20  # bytes of one answer; goals beyond this are no use to anybody
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML, yet Rocq may print them
-# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic. Only the beginning of a
-# message is believed: `fail "Timeout!"` says "Tactic failure: Timeout!".
+# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic. Believed only where they
+# are the whole message, or an anomaly's first words: `fail "Timeout!"` says "Tactic failure: Timeout!", and a name may
+# begin a message ("Stack_overflow is already used."), but is no message and no anomaly.
 EXHAUSTED = re.compile(
-    r'(?:Anomaly "Uncaught exception )?(?:Timeout!|Out of memory|Stack overflow|Out_of_memory|Stack_overflow)'
+    r'Timeout!|Stack overflow\.|Out of memory\.|Anomaly "Uncaught exception (?:Stack_overflow|Out_of_memory)\b.*', re.DOTALL
 )
 
 
@@ -58,6 +59,10 @@ class ProcessDied(Exception):  # noqa: N818
 
 class DiedBefore(ProcessDied):
     """It ended over what had been posted and was not asked for: nothing is known of the call that was to follow."""
+
+
+class DiedStating(ProcessDied):
+    """It ended while a lemma was stated, before any tactic."""
 
 
 class DeadlinePassed(ProcessDied):
@@ -150,6 +155,7 @@ class Toplevel:
         self, top: str = "Top", options: Sequence[str] = (), limits: Limits = Limits(), *, noinit: bool = False
     ) -> None:
         self.limits = limits
+        self.options = tuple(options)
         self.patience = limits.call  # seconds; may be set before any call
         self.tip = ROOT
         self._scratch = sandbox.scratch()  # `lia` and others write caches where they stand
@@ -342,7 +348,7 @@ class Toplevel:
         answer = _parsed(raw)
         if answer[-1].get("val") == "fail":
             message = _line(answer[-1].find("richpp"))
-            raise (Exhausted if EXHAUSTED.match(message) else CommandFailed)(message)
+            raise (Exhausted if EXHAUSTED.fullmatch(message) else CommandFailed)(message)
         return answer
 
     def _read(self, deadline: float) -> bytes:

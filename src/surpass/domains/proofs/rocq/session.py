@@ -11,7 +11,7 @@ Not here: which tactics are permitted (`rules`) and what makes a verdict (`domai
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +19,13 @@ from types import TracebackType
 from typing import Self
 
 from surpass.core import Problem
+from surpass.domains.proofs.rocq.assumptions import Rests, rests_on
 from surpass.domains.proofs.rocq.protocol import (
     ROOT,
     CommandFailed,
     DeadlinePassed,
     DiedBefore,
+    DiedStating,
     Exhausted,
     Goals,
     Limits,
@@ -74,6 +76,9 @@ class Place:
                 f"problem {problem.key}: expected data[{error}] (see rocq/README.md), found {sorted(data)}; "
                 "extract the corpus again"
             ) from error
+
+
+_Asked = tuple[Place, tuple[str, ...], str]  # where, after what, which sentence; empty: the statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,20 @@ def check_statement(place: Place) -> None:
         )
 
 
+def pose(top: Toplevel, place: Place, timeout: int) -> Goals | None:
+    """State the lemma at the tip, with the patience set, and bound what follows to `timeout` seconds a sentence.
+
+    The bound comes last: a statement may take what it takes. Raises CommandFailed, Exhausted, ProcessDied.
+    """
+    for sentence in place.preamble:
+        top.add(sentence)
+    found: Goals | None = None
+    for sentence in place.pose:
+        found = top.run(sentence)
+    top.run(f"Set Default Timeout {timeout}.")
+    return found
+
+
 class Session:
     """One file in one process, which starts when first needed and again after it ended."""
 
@@ -154,7 +173,10 @@ class Session:
         self._top, self._marks, self._place, self._path, self._tips = None, [ROOT], None, [], []
 
     def goals(self, place: Place) -> Goals:
-        """Pose the lemma and return its initial goals. Raises ProcessDied, VerifierError."""
+        """Pose the lemma and return its initial goals.
+
+        Raises ProcessDied, Exhausted where the lemma cannot be stated within the limits, VerifierError.
+        """
         self._pose(place)
         return self._posed
 
@@ -197,20 +219,20 @@ class Session:
         top.post(sentence)
         return True
 
-    def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
-        """Run `Qed.` after `path`, ask for the assumptions of `name`, and undo both. Raises like `run`."""
+    def finish(self, place: Place, path: Sequence[str], name: str, allowed: Sequence[str]) -> tuple[Outcome, Rests]:
+        """Run `Qed.` after `path`, ask what `name` rests on (see `rests_on`), and undo both. Raises like `run`."""
         self._strayed |= self._owes > 0
         outcome = self.run(place, path, "Qed.")
         if outcome.message != "the sentence left the proof":
-            return outcome, []
+            return outcome, Rests()
         top = self._reach(place, [*path, "Qed."])
         top.patience = self._options.limits.call
         try:
-            found = Outcome(None), top.query(f"Print Assumptions {name}.")
+            found = Outcome(None), rests_on(top, name, allowed)
         except CommandFailed as failed:
-            found = Outcome(None, f"Print Assumptions: {failed}"), []
+            found = Outcome(None, f"Print Assumptions: {failed}"), Rests()
         except Exhausted as exhausted:
-            found = Outcome(None, str(exhausted), exhausted=True), []
+            found = Outcome(None, str(exhausted), exhausted=True), Rests()
         self._back(len(path))
         return found
 
@@ -254,22 +276,28 @@ class Session:
         check_statement(place)
         try:
             top = self._seek(place)
-            top.patience = self._options.timeout + self._options.grace
-            for sentence in (*place.preamble, f"Set Default Timeout {self._options.timeout}."):
-                top.add(sentence)
-            found: Goals | None = None
-            for sentence in place.pose:
-                found = top.run(sentence)
         except (CommandFailed, Exhausted) as error:
+            raise self._unposed(place, error) from error
+        try:
+            found = pose(top, place, self._options.timeout)
+        except (Exhausted, DeadlinePassed) as spent:  # this statement is too much, others of the file need not be
             self.close()
-            raise VerifierError(
-                f"expected to replay {self.source.file} up to {place.pose[0]!r}, found: {error}; "
-                "was the corpus extracted with this version of Rocq?"
-            ) from error
+            raise Exhausted(f"stating the lemma: {spent}") from spent
+        except CommandFailed as error:
+            raise self._unposed(place, error) from error
+        except ProcessDied as died:
+            raise DiedStating(f"{died} (over its statement)") from died
         if found is None:
             raise VerifierError(f"expected {place.pose[0]!r} of {self.source.file} to open a proof; it opened none")
         self._posed, self._place, self._base, self._path, self._tips = found, place, top.tip, [], []
         return top
+
+    def _unposed(self, place: Place, error: Exception) -> VerifierError:
+        self.close()
+        return VerifierError(
+            f"expected to replay {self.source.file} up to {place.pose[0]!r}, found: {error}; "
+            "was the corpus extracted with this version of Rocq?"
+        )
 
     def _seek(self, place: Place) -> Toplevel:
         """Bring the tip to the place, forwards or backwards."""
@@ -302,7 +330,7 @@ class Pool:
     def __init__(self, options: SessionOptions = SessionOptions()) -> None:
         self.options = options
         self._sessions: OrderedDict[Source, Session] = OrderedDict()
-        self._deadly: OrderedDict[tuple[Place, tuple[str, ...], str], str] = OrderedDict()
+        self._deadly: OrderedDict[_Asked, str] = OrderedDict()
         self.restarts = 0
 
     def __enter__(self) -> Self:
@@ -324,7 +352,7 @@ class Pool:
             self._sessions.popitem()[1].close()
 
     def goals(self, place: Place) -> Goals:
-        """Return the initial goals of the lemma at `place`. Raises VerifierError."""
+        """Return the initial goals of the lemma at `place`. Raises VerifierError, and Exhausted as `Session.goals`."""
         return self._standing(place).goals(place)
 
     def run(self, place: Place, path: Sequence[str], sentence: str) -> Outcome:
@@ -332,7 +360,10 @@ class Pool:
 
         A sentence that ended two processes, or one at its deadline, is exhausted now and whenever it is asked again.
         """
-        return self._insist(place, tuple(path), sentence)[0]
+        before = tuple(path)
+        return self._insist(
+            place, before, sentence, lambda session: (session.run(place, before, sentence), Rests())
+        )[0]
 
     def ahead(self, place: Place, path: Sequence[str], sentence: str) -> bool:
         """Begin what `run` will be asked for next, if a prover stands ready; changes no answer."""
@@ -344,20 +375,24 @@ class Pool:
         except ProcessDied:  # `run` will see it
             return False
 
-    def finish(self, place: Place, path: Sequence[str], name: str) -> tuple[Outcome, list[str]]:
-        """Run `Qed.` after `path` and return the messages of `Print Assumptions name` too; both are undone."""
-        return self._insist(place, tuple(path), "Qed.", name)
+    def finish(
+        self, place: Place, path: Sequence[str], name: str, allowed: Sequence[str] = ()
+    ) -> tuple[Outcome, Rests]:
+        """Run `Qed.` after `path` and return what `name` then rests on, too (see `rests_on`); both are undone."""
+        return self._insist(place, tuple(path), "Qed.", lambda session: session.finish(place, path, name, allowed))
 
-    def _insist(self, place: Place, path: tuple[str, ...], sentence: str, name: str = "") -> tuple[Outcome, list[str]]:
+    def _insist(
+        self, place: Place, path: tuple[str, ...], sentence: str, call: Callable[[Session], tuple[Outcome, Rests]]
+    ) -> tuple[Outcome, Rests]:
         key = (place, path, sentence)
         reason = self._deadly.get(key) if self._deadly else None
         trials = 0 if reason else 2
         while trials:
-            session = self._standing(place)
             try:
-                return session.finish(place, path, name) if name else (session.run(place, path, sentence), [])
+                session = self._standing(place)
+                return call(session)
             except Exhausted as exhausted:
-                return Outcome(None, str(exhausted), exhausted=True), []
+                return Outcome(None, str(exhausted), exhausted=True), Rests()
             except DiedBefore:  # not of this sentence; nothing has begun in the next process
                 self._bury(session)
             except ProcessDied as died:
@@ -366,22 +401,37 @@ class Pool:
                 if isinstance(died, DeadlinePassed):
                     break
         reason = reason or "the prover ended"
+        self._quarantine(key, reason)
+        return Outcome(None, reason, exhausted=True), Rests()
+
+    def _quarantine(self, key: _Asked, reason: str) -> None:
         self._deadly[key] = reason
         if len(self._deadly) > _QUARANTINE:
             self._deadly.popitem(last=False)
-        return Outcome(None, reason, exhausted=True), []
 
     def _standing(self, place: Place) -> Session:
-        """Return a session at the lemma. Raises VerifierError where its process died again and again on the way."""
+        """Return a session at the lemma.
+
+        Raises VerifierError where its process died again and again on the way, Exhausted where that was over the
+        statement itself, or it took too long: at once when it is asked again.
+        """
+        if self._deadly and (reason := self._deadly.get((place, (), ""))):
+            raise Exhausted(reason)
         for _ in range(_REPLAYS):
             session = self._session(place.source)
             try:
                 session.goals(place)
+            except Exhausted as exhausted:
+                self._quarantine((place, (), ""), str(exhausted))
+                raise
             except ProcessDied as died:
                 self._bury(session)
                 last = died
             else:
                 return session
+        if isinstance(last, DiedStating):
+            self._quarantine((place, (), ""), str(last))
+            raise Exhausted(str(last))
         raise VerifierError(
             f"{place.source.file}: expected to replay it up to {place.pose[0]!r}, found {_REPLAYS} times that {last}; "
             "raise the limits, or see what kills provers here"

@@ -5,17 +5,19 @@ the file as it stands, states the theorem in the file's own words, runs the tact
 `Print Assumptions`. Verdicts shown to people and kept in buffers should have passed it. The answer to that last query
 comes back on a channel of its own, where nothing that a tactic printed can be.
 
-The names printed depend on what is imported where; two names agree when one ends in the other (`X.ax` and `M.X.ax`).
+**What a proof may rest on.** The axioms that its problem permits and, where the problem has a human proof, of these and
+of the section variables only what that proof rests on: it is replayed beside the other one, where both stand. Without a
+human proof (an open lemma) all section variables are permitted: its theorem says what it says under their hypotheses.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from surpass.core import Status, Trajectory, Verdict
 from surpass.domains.proofs import sandbox
+from surpass.domains.proofs.rocq.assumptions import Rests, rests_on
 from surpass.domains.proofs.rocq.protocol import (
     CommandFailed,
     Exhausted,
@@ -24,13 +26,12 @@ from surpass.domains.proofs.rocq.protocol import (
     Toplevel,
     version,
 )
-from surpass.domains.proofs.rocq.rules import normalise, refusal
-from surpass.domains.proofs.rocq.session import Place, Source, check_statement, sentences
+from surpass.domains.proofs.rocq.rules import as_sentence, normalise, refusal
+from surpass.domains.proofs.rocq.session import Place, Source, check_statement, pose, sentences
 from surpass.errors import VerifierError
 
 _LIMITS = Limits()
-_HEADER = re.compile(r"(Section Variables|Axioms|Opaque constants|Transparent constants):")
-_NAMED = re.compile(r"(\S+)(?:\s+:.*)?")
+HUMAN = "the human proof, which says what a proof may rest on, was not replayed"
 
 
 def evidence(level: str, detail: str = "") -> str:
@@ -38,28 +39,17 @@ def evidence(level: str, detail: str = "") -> str:
     return f"rocq {version()}; {level}; sandbox={sandbox.level()}" + (f"; {detail}" if detail else "")
 
 
-def axioms(messages: Sequence[str]) -> list[str]:
-    r"""Return what `Print Assumptions` lists, section variables apart: they are hypotheses of the statement.
-
-    An axiom gives its name, anything else (a bypassed guard, an impredicative theory) its whole line.
-
-    >>> axioms(["Section Variables:\nA : Type\nAxioms:\nX.choice\n  : forall P, P\nf is assumed to be guarded.\n"])
-    ['X.choice', 'f is assumed to be guarded.']
-    """
-    found, section = list[str](), False
-    for line in "\n".join(messages).splitlines():
-        if header := _HEADER.fullmatch(line.strip()):
-            section = header[1] == "Section Variables"
-        elif line.strip() and line[0] not in " :" and not section and line != "Closed under the global context":
-            named = _NAMED.fullmatch(line)
-            found.append(named[1] if named else line)
-    return found
+def needs_human(rests: Rests, tactics: Sequence[str], solution: Sequence[str]) -> bool:
+    """Tell whether the human proof must be asked what a proof may rest on: it is another, and this one rests on much."""
+    return bool((rests.axioms or rests.variables) and solution and [*map(normalise, solution)] != [*tactics])
 
 
-def excess(found: Iterable[str], allowed: Iterable[str]) -> list[str]:
-    """Return the names in `found` that agree with none in `allowed`."""
-    permitted = tuple(allowed)
-    return [name for name in found if not any(_agree(name, other) for other in permitted)]
+def beyond(rests: Rests, human: Rests) -> list[str]:
+    """Return what a proof rests on and may not: what is not permitted, and what the human proof does without."""
+    theirs = {*human.axioms, *human.variables}
+    more = (f"{name}, which the human proof does not need" for name in (*rests.axioms, *rests.variables))
+    names = (*rests.axioms, *rests.variables)
+    return [*rests.extra, *(text for name, text in zip(names, more, strict=True) if name not in theirs)]
 
 
 def open_braces(tactics: Iterable[str]) -> int:
@@ -92,6 +82,7 @@ def _recheck_file(
 ) -> dict[int, Verdict]:
     """Judge trajectories of one file, in order of position, until all are judged or the process has died."""
     verdicts: dict[int, Verdict] = {}
+    human = dict[tuple[Place, tuple[str, ...]], Rests | str]()
     with Toplevel(source.top, source.options, limits, noinit=source.noinit) as top:
         read = 0
         for index, trajectory, place in items:
@@ -106,9 +97,8 @@ def _recheck_file(
                     f"expected to replay {source.file} up to {place.pose[0]!r}, found: {error}"
                 ) from error
             read, before = place.position, top.tip
-            top.patience = 2.0 * timeout
             try:
-                verdicts[index] = _judge(top, trajectory, place, timeout)
+                verdicts[index] = _judge(top, trajectory, place, timeout, human)
                 top.edit_at(before)
             except ProcessDied as died:
                 verdicts[index] = Verdict(Status.UNKNOWN, (), evidence("T3", str(died)))
@@ -116,30 +106,62 @@ def _recheck_file(
     return verdicts
 
 
-def _judge(top: Toplevel, trajectory: Trajectory, place: Place, timeout: int) -> Verdict:
+def _judge(
+    top: Toplevel,
+    trajectory: Trajectory,
+    place: Place,
+    timeout: int,
+    known: dict[tuple[Place, tuple[str, ...]], Rests | str],
+) -> Verdict:
     """State the theorem at the tip, run the proof as it is written, and look at what it rests on."""
     tactics = [normalise(action) for action in trajectory.actions]
     for tactic in tactics:
         if reason := refusal(tactic):
             return Verdict(Status.REJECTED, (0.0,), evidence("T0", f"{tactic!r}: {reason}"))
-    name = str(trajectory.problem.data["name"]).rpartition(".")[2]
+    data, before = trajectory.problem.data, top.tip
+    name, allowed = str(data["name"]).rpartition(".")[2], data.get("assumptions", ())
     try:
-        for sentence in (*place.preamble, f"Set Default Timeout {timeout}."):
-            top.add(sentence)
-        for sentence in (*place.pose, *tactics):
-            if top.run(sentence) is None:
-                return Verdict(Status.REJECTED, (0.0,), evidence("T3", f"{sentence!r} left the proof"))
-        if top.run("Qed.") is not None:
-            return Verdict(Status.REJECTED, (0.0,), evidence("T3", "Qed. left the proof open"))
-        found = axioms(top.query(f"Print Assumptions {name}."))
+        rests = _finished(top, place, tactics, name=name, allowed=allowed, timeout=timeout)
     except CommandFailed as failed:
         return Verdict(Status.REJECTED, (0.0,), evidence("T3", str(failed)))
     except Exhausted as exhausted:
         return Verdict(Status.UNKNOWN, (), evidence("T3", str(exhausted)))
-    if extra := excess(found, trajectory.problem.data.get("assumptions", ())):
+    human, solution = rests, tuple(data.get("solution", ()))
+    if not rests.extra and needs_human(rests, tactics, solution):
+        if (found := known.get((place, solution))) is None:
+            top.edit_at(before)
+            try:
+                found = _finished(top, place, solution, name=name, allowed=allowed, timeout=timeout)
+            except (CommandFailed, Exhausted) as error:
+                found = str(error)
+            known[place, solution] = found
+        if isinstance(found, str):
+            return Verdict(Status.UNKNOWN, (), evidence("T3", f"{HUMAN}: {found}"))
+        human = found
+    if extra := beyond(rests, human):
         return Verdict(Status.REJECTED, (0.0,), evidence("T3", f"rests on {', '.join(extra)}"))
     return Verdict(Status.ACCEPTED, (1.0,), evidence("T3"))
 
 
-def _agree(name: str, other: str) -> bool:
-    return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
+def _finished(
+    top: Toplevel, place: Place, script: Sequence[str], *, name: str, allowed: Iterable[str], timeout: int
+) -> Rests:
+    """State the theorem at the tip, run a script as it is written and `Qed.`, and return what the proof rests on.
+
+    Each sentence must also parse in parentheses of ours, where no command does: the text rules may be wrong one day.
+    Raises CommandFailed where something is refused or the proof does not end with its script, Exhausted, ProcessDied.
+    """
+    top.patience = top.limits.call
+    pose(top, place, timeout)
+    top.patience = 2.0 * timeout
+    for sentence in script:
+        before, wrapped = top.tip, as_sentence(sentence)
+        if wrapped != sentence:
+            top.add(wrapped)  # parsed only, since no `goals` follows
+            top.edit_at(before)
+        if top.run(sentence) is None:
+            raise CommandFailed(f"{sentence!r} left the proof")
+    if top.run("Qed.") is not None:
+        raise CommandFailed("Qed. left the proof open")
+    top.patience = top.limits.call
+    return rests_on(top, name, allowed)

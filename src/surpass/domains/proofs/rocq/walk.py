@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from surpass.domains.proofs.rocq.assumptions import checks_off
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Goals, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.rules import normalise, refusal
 from surpass.domains.proofs.rocq.sentences import Sentence, without_comments
@@ -55,6 +56,7 @@ class _Open:
     statement: str
     goals: str
     module: str
+    off: str  # which checks of the kernel are, as a reason
     opening: str = ""
     script: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -84,6 +86,7 @@ class _Open:
             self.reason = f"transparent definition: {kind}"
         elif not text.startswith(("Qed", "Defined", "Proof")) and self.reason != NESTED:
             self.reason = text or UNENDED
+        self.reason = self.off or self.reason
         return Replayed(
             name,
             self.module,
@@ -127,7 +130,7 @@ def walk(top: Toplevel, sentences: Sequence[Sentence], library: str) -> Iterator
                 opened.reason = "proof term that `exact` refuses"
         after = _execute(top, sentence, position)
         if opened is None and after is not None:
-            opened = _Open(position, text, after.text, _qualified(library, scopes))
+            opened = _Open(position, text, after.text, _qualified(library, scopes), checks_off(top))
         elif opened and goals and after is not None:
             opened.take(text, goals.text)
         elif opened:
