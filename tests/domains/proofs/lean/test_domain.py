@@ -89,6 +89,16 @@ def test_each_tactic_is_asked_once_and_a_path_is_replayed_after_a_restart() -> N
     assert [request.get("tactic") for request in opener.started[-1].requests if "tactic" in request] == SOLUTION
 
 
+def test_theorems_of_one_key_share_no_verdict() -> None:
+    other = problem(before="theorem swap : 0 = 1 := by")
+    with pytest.raises(DataError, match="two different ones under 'swap'"):
+        Lean([problem(), other], Watched(exchanges()))
+    with Lean([problem()], Watched(exchanges())) as domain:
+        assert replay(domain, problem(), SOLUTION).solved
+        with pytest.raises(VerifierError):  # nothing was recorded of it: it is not taken for the other
+            replay(domain, other, SOLUTION)
+
+
 def test_a_process_that_has_done_its_share_starts_anew() -> None:
     opener = Watched(exchanges())
     with Lean([problem()], opener, options=SessionOptions(requests=1)) as domain:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from surpass.conformance import check_domain
 from surpass.core import Problem, Status, replay
 from surpass.domains.proofs.rocq.domain import Rocq
+from surpass.domains.proofs.rocq.protocol import Limits
 from surpass.domains.proofs.rocq.session import SessionOptions
+from surpass.domains.proofs.rocq.trust import recheck
 from surpass.errors import DataError
 from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
@@ -49,9 +53,39 @@ def test_human_proofs_are_accepted_and_broken_ones_are_not(lemmas: dict[str, Pro
 
 def test_an_axiom_counts_only_where_the_human_proof_used_it(lemmas: dict[str, Problem], domain: Rocq) -> None:
     tactic = "destruct (choice True); reflexivity."
-    assert "rests on choice" in replay(domain, lemmas["first"], ["intros n.", tactic]).verdict.evidence
+    assert "rests on Small.choice" in replay(domain, lemmas["first"], ["intros n.", tactic]).verdict.evidence
     solution = ["destruct (choice True); [left | right]; auto."]
     assert replay(domain, lemmas["classic"], solution).solved
+
+
+def test_a_statement_takes_what_it_takes_and_one_that_takes_too_much_stops_nothing_else(tmp_path: Path) -> None:
+    wait = "forall x : ltac:(try (timeout {} (repeat (pose 0))); exact nat), x = x"
+
+    def posed(name: str, statement: str) -> Problem:
+        file, stated = tmp_path / f"{name}.v", f"Lemma {name} : {statement}."
+        file.write_text(f"{stated} Abort.", encoding="utf-8")
+        data = {"file": str(file), "top": name, "noinit": False, "options": [], "opening": "", "position": 0}
+        return Problem(
+            name, data={**data, "name": f"{name}.{name}", "statement": stated, "goals": "|- forall x : nat, x = x"}
+        )
+
+    slow, endless, quick = (
+        posed("slow", wait.format(2)),
+        posed("endless", wait.format(60)),
+        posed("quick", "forall x : nat, x = x"),
+    )
+    with Rocq([slow], options=SessionOptions(timeout=1)) as domain:
+        played = replay(domain, slow, ["reflexivity."])
+    assert played.solved
+    assert recheck([played], timeout=1)[0].status is Status.ACCEPTED
+    with Rocq([endless, quick], options=SessionOptions(timeout=1, limits=Limits(call=4.0))) as domain:
+        began = time.monotonic()
+        for _ in range(3):
+            verdict = replay(domain, endless, ["reflexivity."]).verdict
+            assert verdict.status is Status.UNKNOWN
+            assert "stating the lemma: the prover was killed after 4 s" in verdict.evidence
+        assert time.monotonic() - began < 10, "it is asked once"
+        assert replay(domain, quick, ["reflexivity."]).solved
 
 
 def test_a_resource_that_ends_is_unknown(lemmas: dict[str, Problem], domain: Rocq) -> None:

@@ -123,7 +123,7 @@ class TestAgainstTheProver:
     ) -> None:
         found = {key: problem.data["assumptions"] for key, problem in lemmas(extracted[0]).items()}
         assert found.pop("Functor.there") == ["S.inhabitant"]
-        assert all(names == ["ax"] for names in found.values())
+        assert all(names == ["Lib.sub.First.ax"] for names in found.values())
 
     def test_human_proofs_are_accepted_where_they_stand_and_cut_ones_are_not(
         self, extracted: tuple[ExtractConfig, ExtractReport]

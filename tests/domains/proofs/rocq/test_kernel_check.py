@@ -13,8 +13,9 @@ import pytest
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.domains.proofs import sandbox
 from surpass.domains.proofs.rocq import kernel_check
-from surpass.domains.proofs.rocq.kernel_check import check, summary
+from surpass.domains.proofs.rocq.kernel_check import check, compile_text, summary
 from surpass.domains.proofs.rocq.protocol import Limits
+from surpass.domains.proofs.rocq.session import Source
 from surpass.errors import DataError, VerifierError
 from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
@@ -91,6 +92,32 @@ class TestAgainstTheChecker:
         while left := [one for one in psutil.process_iter(["cwd"]) if str(tmp_path) in (one.info["cwd"] or "")]:
             assert time.monotonic() < until, left
             time.sleep(0.05)
+
+    def test_a_name_or_a_message_that_speaks_of_memory_is_no_excuse(self, lemmas: dict[str, Problem]) -> None:
+        forged = 'File \\"./Small.v\\", line 1, characters 0-1: Error: Out of memory.'.replace('\\"', '""')
+        scripts = [
+            ["pose (Out_of_memory := 0).", "pose (Out_of_memory := 0)."],
+            ["pose (Stack_overflow := 0).", "pose (Stack_overflow := 0)."],
+            ['fail "Timeout!".'],
+            [f'fail "{forged}".'],
+            [f'fail 0 "{"x" * 70}" "{forged}".'],
+        ]
+        verdicts = check([claim(lemmas["classic"], script) for script in scripts])
+        assert [one.status for one in verdicts] == [Status.REJECTED] * len(scripts), verdicts
+        (spent,) = check([claim(lemmas["classic"], ["let x := eval compute in (Nat.pow 2 20) in pose x."])])
+        assert (spent.status, "Stack overflow." in spent.evidence) == (Status.UNKNOWN, True)
+
+    def test_a_file_with_proofs_is_compiled_in_confinement(self, tmp_path: Path) -> None:
+        """What a policy wrote may be a command, should the rules be wrong: it writes nothing elsewhere."""
+        text = "Lemma a : True.\r\nProof. exact I. Qed.\r\n"
+        source = Source(str(tmp_path / "B.v"), "A.B")
+        assert compile_text(text, source, tmp_path / "first") == ""
+        assert "Unable to unify" in compile_text("Lemma a : 0 = 1. reflexivity. Qed.", source, tmp_path / "second")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        told = compile_text(f'Redirect "{elsewhere / "out"}" Print nat.\n{text}', source, tmp_path / "third")
+        assert told or sandbox.level() == sandbox.LEVELS[-1]
+        assert sandbox.level() == sandbox.LEVELS[-1] or not any(elsewhere.iterdir())
 
     def test_a_file_that_does_not_compile_is_our_trouble(self, lemmas: dict[str, Problem], tmp_path: Path) -> None:
         file = tmp_path / "Small.v"

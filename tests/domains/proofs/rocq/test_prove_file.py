@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.domains.proofs.rewrite import ProveReport
 from surpass.domains.proofs.rocq import prove_file as module
+from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.prove_file import open_problems, prove_file
 from surpass.domains.proofs.rocq.sentences import commented, split
 from surpass.domains.proofs.rocq.session import Source
@@ -86,9 +87,31 @@ class TestAgainstTheProver:
         assert [(one.name, one.line, one.reason) for one in skipped] == [
             ("content", 13, "transparent definition: Definition")
         ]
-        assert "ax" in problems[0].data["assumptions"]
+        assert "Open.ax" in problems[0].data["assumptions"]
         assert "Open.earlier" in problems[4].data["assumptions"]
         assert "Open.later" not in problems[3].data["assumptions"]
+
+    def test_two_lemmas_of_one_name_are_two_problems(self, tmp_path: Path) -> None:
+        file = tmp_path / "Dup.v"
+        file.write_text("Lemma a : 0 = 0.\nAbort.\nLemma a : 0 = 1.\nAbort.\n", encoding="utf-8")
+        problems, _ = open_problems(file, tmp_path)
+        assert [problem.key for problem in problems] == ["Dup.a@0", "Dup.a@2"]
+        with Rocq(problems) as domain:
+            assert [replay(domain, one, ["reflexivity."]).solved for one in problems] == [True, False]
+        report = attempt(file, {"|- 0 = 0": ["reflexivity."], "|- 0 = 1": ["reflexivity."]})
+        assert [*report.proofs] == ["Dup.a@0"]
+        assert [one.solved for one in report.trajectories] == [True, False]
+
+    def test_lemmas_stated_where_a_check_is_off_are_named_and_left(self, tmp_path: Path) -> None:
+        file = tmp_path / "Off.v"
+        flags = ("Guard Checking", "Positivity Checking", "Universe Checking")
+        parts = [f"Unset {flag}.\nLemma a{i} : 0 = 0.\nAdmitted.\nSet {flag}.\n" for i, flag in enumerate(flags)]
+        text = "".join([*parts, "Set Definitional UIP.\nLemma b : 0 = 0.\nAdmitted.\nUnset Definitional UIP.\n"])
+        file.write_text(f"{text}Lemma c : 0 = 0.\nAdmitted.\n", encoding="utf-8")
+        problems, skipped = open_problems(file, tmp_path)
+        assert [problem.key for problem in problems] == ["Off.c"]
+        off = ("check_guarded: false", "check_positive: false", "check_universes: false", "definitional uip: true")
+        assert [one.reason for one in skipped] == [f"stated where a check of the kernel is off ({one})" for one in off]
 
     def test_proofs_are_checked_reported_and_written(self, file: Path) -> None:
         file.chmod(0o640)

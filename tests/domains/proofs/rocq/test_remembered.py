@@ -74,6 +74,7 @@ def test_the_same_is_asked_once(file: Path, tmp_path: Path, asked: list[Trajecto
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "assumptions": {"assumptions": ["x", "y"]},
     "name": {"name": "Mine.Small.bb"},
+    "solution": {"solution": ["exact x."]},
     "top": {"top": "Mine.Smaller"},
     "opening": {"opening": ""},
     "preamble": {"preamble": ["Require Import Lia."]},

@@ -204,9 +204,10 @@ def test_qed_is_undone(lemmas: dict[str, Problem], pool: Pool) -> None:
     for sentence in path:
         assert pool.run(place, path[: path.index(sentence)], sentence).goals is not None
     for _ in range(3):
-        outcome, messages = pool.finish(place, path, "classic")
+        outcome, rests = pool.finish(place, path, "classic", ["choice"])
         assert outcome.message == ""
-        assert "choice" in messages[0]
+        assert (rests.axioms, rests.extra) == (("Small.choice",), ())
+        assert pool.finish(place, path, "classic")[1].extra == ("Small.choice",)
     assert pool.run(place, [], "exact classic.").goals is None
 
 

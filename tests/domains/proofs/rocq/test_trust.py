@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from surpass.core import Problem, Proposal, Status, Step, Trajectory, Verdict, replay
+from surpass.domains.proofs.rocq import trust
+from surpass.domains.proofs.rocq.assumptions import IMPREDICATIVE, Rests, read
+from surpass.domains.proofs.rocq.corpus import load
 from surpass.domains.proofs.rocq.domain import Rocq
+from surpass.domains.proofs.rocq.extraction import BYPASS, ExtractConfig, extract
 from surpass.domains.proofs.rocq.rules import as_sentence
 from surpass.domains.proofs.rocq.session import Place, Pool, SessionOptions
-from surpass.domains.proofs.rocq.trust import axioms, excess, open_braces, recheck
+from surpass.domains.proofs.rocq.trust import beyond, needs_human, open_braces, recheck
+from surpass.errors import DataError
 from tests.domains.proofs.rocq.lemmas import needs_rocq, problems
 
 CHEATS = json.loads(Path("tests/cheats/rocq.json").read_text())
@@ -18,7 +24,14 @@ OPTIONS = SessionOptions(timeout=1)
 
 @pytest.fixture(scope="module")
 def tempting(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Problem]:
-    return problems(tmp_path_factory.mktemp("cheats"), Path("tests/cheats/cheats.v").read_text())
+    """Lemmas posed by hand, which may rest on nothing, and those of a file as they are extracted."""
+    folder = tmp_path_factory.mktemp("extracted")
+    report = extract(ExtractConfig(path="tests/cheats/extracted.v", out=str(folder), jobs=1))
+    assert report.skipped == {BYPASS: 1, "stated where a check of the kernel is off (check_guarded: false)": 1}
+    extracted = {problem.key.rpartition(".")[2]: problem for problem in load(folder)}
+    posed = problems(tmp_path_factory.mktemp("cheats"), Path("tests/cheats/cheats.v").read_text())
+    assert not posed.keys() & extracted.keys()
+    return posed | extracted
 
 
 def claim(problem: Problem, tactics: list[str]) -> Trajectory:
@@ -48,8 +61,8 @@ class TestCheats:
                 place = Place.of(tempting[case["lemma"]])
                 outcome = pool.run(place, [], as_sentence(case["tactics"][0]))
                 if outcome.goals is not None:
-                    finished, messages = pool.finish(place, [as_sentence(case["tactics"][0])], case["lemma"])
-                    assert finished.message or excess(axioms(messages), []), case
+                    finished, rests = pool.finish(place, [as_sentence(case["tactics"][0])], case["lemma"])
+                    assert finished.message or rests.extra, case
                 assert pool.run(place, [], "(pose proof z).").goals is None, case
 
     def test_recheck_rejects_every_claim_and_accepts_the_human_proofs(self, tempting: dict[str, Problem]) -> None:
@@ -63,6 +76,45 @@ class TestCheats:
             expected = Status.UNKNOWN if case["expected"] == "unknown" else Status.REJECTED
             assert verdict.status is expected, (case, verdict)
 
+    def test_human_proofs_of_the_extracted_file_are_accepted(self, tempting: dict[str, Problem]) -> None:
+        """Those that need an axiom or a hypothesis of the section too, and other proofs that need the same."""
+        known = {name: problem for name, problem in tempting.items() if problem.key.startswith("extracted.")}
+        honest = [claim(problem, list(problem.data["solution"])) for problem in known.values()]
+        honest += [
+            claim(known["with_contra"], ["exfalso; discriminate contra."]),
+            claim(known["with_oops"], ["pose proof oops as H.", "exact H."]),
+            claim(known["inside"], ["split; auto."]),
+        ]
+        assert {verdict.status for verdict in recheck(honest)} == {Status.ACCEPTED}
+        with Rocq(list(known.values()), options=OPTIONS) as domain:
+            assert all(replay(domain, one.problem, one.actions).solved for one in honest)
+
+    def test_without_a_human_proof_that_replays_nobody_knows(self, tempting: dict[str, Problem]) -> None:
+        data = {**tempting["with_oops"].data, "solution": ["exact nothing."]}
+        problem = replace(tempting["with_oops"], data=data)
+        [verdict] = recheck([claim(problem, ["exact oops."])])
+        with Rocq([problem], options=OPTIONS) as domain:
+            live = replay(domain, problem, ["exact oops."]).verdict
+        for found in (verdict, live):
+            assert found.status is Status.UNKNOWN
+            assert "the human proof, which says what a proof may rest on, was not replayed" in found.evidence
+
+    def test_problems_of_one_key_share_no_verdict(self, tempting: dict[str, Problem]) -> None:
+        same = [replace(tempting[name], key="same") for name in ("truth", "bad")]
+        with pytest.raises(DataError, match="two different ones under 'same'"):
+            Rocq(same)
+        with Rocq([tempting["truth"]], options=OPTIONS) as domain:
+            verdicts = [replay(domain, problem, ["exact I."]).verdict.status for problem in (*same, same[0])]
+        assert verdicts == [Status.ACCEPTED, Status.REJECTED, Status.ACCEPTED]
+
+    def test_a_command_that_the_rules_let_through_is_not_accepted(
+        self, tempting: dict[str, Problem], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trust, "refusal", lambda tactic: None)
+        told = ["1: (**) Check I.", "1: (**) Fail idtac.", "Check I.", "Axiom z : True."]
+        verdicts = recheck([claim(tempting["truth"], [text, "exact I."]) for text in told])
+        assert {verdict.status for verdict in verdicts} == {Status.REJECTED}
+
     def test_recheck_is_in_the_order_asked(self, tmp_path: Path) -> None:
         found = problems(tmp_path)
         trajectories = [claim(problem, list(problem.data["solution"])) for problem in found.values()]
@@ -72,19 +124,29 @@ class TestCheats:
         assert statuses == [Status.REJECTED, *[Status.ACCEPTED] * len(found)]
 
 
-def test_assumptions_are_read_without_section_variables() -> None:
+def test_assumptions_are_read_line_by_line() -> None:
     message = (
         "Section Variables:\nh\n: forall x : A,\n  x = x\nA : Type\nAxioms:\nM.choice\n  : forall P : Prop,\n    P\n"
         "other : 0 = 0\nf is assumed to be guarded.\n"
     )
-    assert axioms([message]) == ["M.choice", "other", "f is assumed to be guarded."]
-    assert axioms(["Closed under the global context"]) == []
-    assert axioms(["Axioms:\nTheory: Set is impredicative"]) == ["Theory: Set is impredicative"]
+    assert read([message]) == (["M.choice", "other"], ["h", "A"], ["f is assumed to be guarded."])
+    assert read(["Closed under the global context"]) == ([], [], [])
+    assert read([f"Axioms:\nx : 0 = 0\nTheory:\n{IMPREDICATIVE}"]) == (["x"], [], [IMPREDICATIVE])
 
 
-def test_names_agree_by_whole_components() -> None:
-    assert excess(["M.choice", "other"], ["choice", "A.other"]) == []
-    assert excess(["M.mychoice", "choice"], ["M.choice"]) == ["M.mychoice"]
+def test_the_human_proof_bounds_axioms_and_hypotheses() -> None:
+    human = Rests(("A.ax",), ("v",))
+    assert beyond(Rests(("A.ax",), ("v",)), human) == []
+    found = beyond(Rests(("A.ax", "B.ax"), ("v", "w"), ("C.ax", "f is assumed to be guarded.")), human)
+    assert [text.partition(",")[0] for text in found] == ["C.ax", "f is assumed to be guarded.", "B.ax", "w"]
+
+
+def test_the_human_proof_is_asked_only_where_it_matters() -> None:
+    assert needs_human(Rests(("ax",)), ["auto."], ["exact ax."])
+    assert needs_human(Rests((), ("v",)), ["auto."], ["exact v."])
+    assert not needs_human(Rests(), ["auto."], ["exact ax."])  # it rests on nothing
+    assert not needs_human(Rests(("ax",)), ["exact ax."], ["exact\n ax."])  # it is the human proof
+    assert not needs_human(Rests(("ax",)), ["auto."], [])  # there is none: an open lemma
 
 
 def test_braces_are_counted() -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from surpass.core import Observation, Problem, Status, Verdict
+from surpass.domains.proofs.keys import check_keys
 from surpass.domains.proofs.lean.loaders import load
 from surpass.domains.proofs.lean.place import Place
 from surpass.domains.proofs.lean.protocol import Answer, LeanInteract, Opener
@@ -63,10 +64,12 @@ class Lean:
         history: bool = True,
         options: SessionOptions = SessionOptions(),  # noqa: B008 - frozen
     ) -> None:
+        if not isinstance(problems, (str, Path)):
+            check_keys(problems)
         self._problems = problems
         self._history = history
         self.pool = Pool(opener, options)
-        self._posed: dict[str, tuple[Place, str]] = {}  # by key: problems whose initial goal Lean has confirmed
+        self._posed: dict[str, tuple[Problem, Place, str]] = {}  # by key: problems whose goal Lean has confirmed
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +120,7 @@ class Lean:
         tactics = (*state.tactics, tactic)
         if reason := refusal(tactic):
             return replace(state, tactics=tactics, status=Status.REJECTED, evidence=evidence("lean", "T0", reason))
-        place, _ = self._posed.get(state.problem.key) or self._confirm(state.problem)
+        place, _ = self._confirm(state.problem)
         outcome = self.pool.run(place, state.tactics, tactic)
         after = replace(state, tactics=tactics)
         if outcome.goals is None:
@@ -134,7 +137,12 @@ class Lean:
         return None if state.status is None else Verdict(state.status, _RETURNS[state.status], state.evidence)
 
     def _confirm(self, problem: Problem) -> tuple[Place, str]:
-        """Return where the theorem stands and its goal. Raises DataError where Lean states another than the record."""
+        """Return where the theorem stands and its goal. Raises DataError where Lean states another than the record.
+
+        What was confirmed holds for the same data: two theorems may have come under one key.
+        """
+        if (known := self._posed.get(problem.key)) and known[0].data == problem.data:
+            return known[1:]
         place = Place.of(problem)
         found = _shown(self.pool.goals(place))
         if found != problem.data.get("goals", found):
@@ -142,7 +150,7 @@ class Lean:
                 f"problem {problem.key}: expected the goal {problem.data['goals']!r}, Lean states {found!r}; "
                 "read the problems again with this toolchain"
             )
-        self._posed[problem.key] = place, found
+        self._posed[problem.key] = problem, place, found
         return place, found
 
 

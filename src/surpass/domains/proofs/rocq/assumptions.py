@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Toplevel
 
-_HEADER = re.compile(r"(Section Variables|Axioms|Opaque constants|Transparent constants):")
+_HEADER = re.compile(r"(Section Variables|Axioms|Theory|Opaque constants|Transparent constants):")
 _NAMED = re.compile(r"(\S+)(?:\s+:.*)?")
 _LOCATED = re.compile(r"(?:^| )[A-Z]\w+ ([^\s()]+)(?: \(shorter name [^()]*\))?(?: \(alias of ([^\s()]+)\))?")
 _AXIOM = re.compile(r"(\S+?):(?:\s|$)")
 _AXIOMS = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive]."
 _OFF = re.compile(r"check_\w+: false|definitional uip: true")
-IMPREDICATIVE = "Theory: Set is impredicative"
+IMPREDICATIVE = "Set is impredicative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,16 @@ def read(messages: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     >>> read(["Section Variables:\nA : Type\nAxioms:\nX.choice\n  : forall P, P\nf is assumed to be guarded.\n"])
     (['X.choice'], ['A'], ['f is assumed to be guarded.'])
     """
-    axioms, variables, others, section = list[str](), list[str](), list[str](), False
+    axioms, variables, others = list[str](), list[str](), list[str]()
+    section = ""
     for line in "\n".join(messages).splitlines():
         if header := _HEADER.fullmatch(line.rstrip()):
-            section = header[1] == "Section Variables"
+            section = header[1]
         elif line.strip() and line[0] not in " :" and line != "Closed under the global context":
-            named = _NAMED.fullmatch(line)
-            (others if named is None else variables if section else axioms).append(named[1] if named else line)
+            if section == "Theory" or (named := _NAMED.fullmatch(line)) is None:
+                others.append(line)
+            else:
+                (variables if section == "Section Variables" else axioms).append(named[1])
     return axioms, variables, others
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from surpass.core import Observation, Problem, Status, Verdict
+from surpass.domains.proofs.keys import check_keys
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq.assumptions import Rests
 from surpass.domains.proofs.rocq.protocol import Exhausted, Goals
@@ -58,6 +59,8 @@ class ProofState:
 class Rocq:
     """The domain. Takes a corpus folder, or problems; provers start when first needed and end with the context.
 
+    Raises DataError for problems of one key that are not the same.
+
     `history` puts the initial goals and the tactics so far into the observation, not only the goals. Premises in the
     problem's data are shown with it; `offering` shows what suits the goals of each state instead.
     """
@@ -70,6 +73,8 @@ class Rocq:
         options: SessionOptions | None = None,
         **filters: Unpack[Filters],
     ) -> None:
+        if not isinstance(corpus, (str, Path)):
+            check_keys(corpus)
         self._corpus = corpus
         self._history = history
         self._filters = filters

@@ -336,7 +336,7 @@ class Replay:
 def replay_file(top: Toplevel, sentences: Sequence[Sentence], library: str, stop: threading.Event) -> Replay:
     """Replay a file in a fresh prover, as far as it runs. Raises VerifierError where `stop` is set meanwhile."""
     records, skipped = list[dict[str, Any]](), list[Replayed]()
-    pending = dict[str, list[tuple[dict[str, Any], Replayed]]]()  # module -> lemmas whose assumptions were not asked yet
+    pending = dict[str, list[tuple[dict[str, Any], Replayed]]]()  # module -> lemmas not asked about yet
     failure = None
 
     def assume(group: Sequence[tuple[dict[str, Any], Replayed]]) -> None:

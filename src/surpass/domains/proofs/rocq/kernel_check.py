@@ -6,7 +6,9 @@ with the kernel alone: no tactic, notation or plugin runs there. Libraries that 
 installed. What the checker then lists (axioms, bypassed guards, universes and positivity) must be in the list of the
 same file without the theorem: the proof has added nothing. Costs two compilations of the prefix for each proof.
 
-Not here: which axioms a proof may use of those in its file (T3, `trust.recheck`), which must have accepted it before.
+`compile_text` is the first half alone, for whole files that proofs were written into: what a policy has said is
+compiled in a confined process only. Not here: which axioms a proof may use of those in its file (T3, `trust.recheck`),
+which must have accepted it before.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from surpass.core import Status, Trajectory, Verdict
 from surpass.domains.proofs import sandbox
@@ -31,6 +34,12 @@ _LIMITS = Limits()
 _FOR_CHECKER = {"-R": 2, "-Q": 2, "-impredicative-set": 0, "-indices-matter": 0}  # flags of coqc that coqchk shares
 _HEADING = re.compile(r"\* (.*?):(.*)")
 _MESSAGE = 300  # characters
+# How the two programs say that resources have ended; nothing else may stand around it, since names and `fail "..."` get
+# into messages.
+_COMPILER_SPENT = re.compile(
+    rf'File "[^"\n]*", line \d+, characters \d+-\d+:\s*Error:\s*(?:{EXHAUSTED.pattern})\s*', re.DOTALL
+)
+_CHECKER_SPENT = re.compile(r"^Fatal Error: (?:Out of memory|Stack overflow)\.?\s*\Z", re.MULTILINE)
 # How the shell tells that the compiler was killed; its own answers are 1 and 129, an anomaly.
 _KILLED = {128 + one for one in (signal.SIGKILL, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)}
 
@@ -86,9 +95,8 @@ def _stands_on(source: Source, texts: Sequence[str], limits: Limits) -> set[str]
         follow(scopes, text)
     closed = [*texts, *(f"End {name}." for _, name in reversed(scopes))]
     package, _, name = source.top.rpartition(".")
-    options = list(source.options)
-    compiler = ["coqc", "-q", "-w", "none", *(["-noinit"] if source.noinit else []), *options, "-Q", ".", package]
-    checker = ["coqchk", "-o", "-silent", "-norec", source.top, *_shared(options), "-Q", ".", package]
+    compiler = _compiler(source)
+    checker = ["coqchk", "-o", "-silent", "-norec", source.top, *_shared(source.options), "-Q", ".", package]
     # What the compiler prints may be anything that the file says: only the checker is read, which prints on both ends.
     script = 'file=$1; n=$2; shift 2; cat > "$file" && "${@:1:n}" "$file" >/dev/null && exec "${@:n+1}" 2>&1'
     command = ["bash", "-c", script, "bash", f"{name}.v", str(len(compiler)), *compiler, *checker]
@@ -98,11 +106,35 @@ def _stands_on(source: Source, texts: Sequence[str], limits: Limits) -> set[str]
     said = " ".join((complaint or told).split())[-_MESSAGE:]
     if code < 0 or code in _KILLED:
         raise _SpentError(f"ended by signal {code % 128 if code > 0 else -code}")
-    if EXHAUSTED.search(said):
+    if code and (_COMPILER_SPENT.fullmatch(complaint) or (not complaint and _CHECKER_SPENT.search(told))):
         raise _SpentError(said)
     if code:
         raise _RefusedError(said)
     return summary(told)
+
+
+def compile_text(text: str, source: Source, folder: Path) -> str:
+    """Compile a text as if it were the source, in a new folder; return what Rocq refused, or nothing.
+
+    The process is confined as every prover is; depending on the level, nothing is left in the folder.
+    """
+    folder.mkdir()
+    name = source.top.rpartition(".")[2]
+    script = 'file=$1; shift; cat > "$file" && exec "$@" "$file"'
+    command = ["bash", "-c", script, "bash", f"{name}.v", *_compiler(source)]
+    limits = _LIMITS
+    confined = sandbox.confined(command, str(folder), level=sandbox.level(), memory=limits.memory, cpu=limits.cpu)
+    try:
+        code, _, complaint = _run(confined, text, str(folder), limits.call)
+    except (OSError, _SpentError) as error:
+        return str(error)
+    return (complaint.strip()[-500:] or f"status {code}") if code else ""
+
+
+def _compiler(source: Source) -> list[str]:
+    """Return the command that compiles a file of this source in the working directory."""
+    without = ["-noinit"] if source.noinit else []
+    return ["coqc", "-q", "-w", "none", *without, *source.options, "-Q", ".", source.top.rpartition(".")[0]]
 
 
 def _run(command: Sequence[str], text: str, folder: str, seconds: float) -> tuple[int, str, str]:
@@ -113,7 +145,8 @@ def _run(command: Sequence[str], text: str, folder: str, seconds: float) -> tupl
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=folder,
         env=sandbox.environment(folder),
         start_new_session=True,

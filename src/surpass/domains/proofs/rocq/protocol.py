@@ -37,11 +37,12 @@ _CHUNK = 1 << 16
 _HEAP = {"OCAMLRUNPARAM": "s=4M"}
 _LARGEST = 64 << 20  # bytes of one answer; goals beyond this are no use to anybody
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in XML, yet Rocq may print them
-# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic. Believed only where they
-# are the whole message, or an anomaly's first words: `fail "Timeout!"` says "Tactic failure: Timeout!", and a name may
-# begin a message ("Stack_overflow is already used."), but is no message and no anomaly.
+# Critical errors, as Rocq words them: trouble with resources, not a statement about the tactic. Believed only as a
+# whole message, or as an anomaly's first words: `fail "Timeout!"` says "Tactic failure: Timeout!", and a name may begin
+# a message ("Stack_overflow is already used."), but is no message and no anomaly.
 EXHAUSTED = re.compile(
-    r'Timeout!|Stack overflow\.|Out of memory\.|Anomaly "Uncaught exception (?:Stack_overflow|Out_of_memory)\b.*', re.DOTALL
+    r'Timeout!|Stack overflow\.|Out of memory\.|Anomaly "Uncaught exception (?:Stack_overflow|Out_of_memory)\b.*',
+    re.DOTALL,
 )
 
 

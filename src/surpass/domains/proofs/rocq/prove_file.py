@@ -13,17 +13,20 @@ Not here: policies and searches (they are given), and the command line.
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count as count_from
 from itertools import pairwise
 from pathlib import Path
 
 from surpass.core import Policy, Problem, Search, Status, Trajectory
 from surpass.domains.proofs.rewrite import ProveReport, Skipped, changed, difference, replace_file, unwritable
+from surpass.domains.proofs.rocq.assumptions import known_axioms
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.extraction import logical_name, project_options, record
+from surpass.domains.proofs.rocq.kernel_check import compile_text
 from surpass.domains.proofs.rocq.protocol import CommandFailed, Exhausted, Limits, ProcessDied, Toplevel
 from surpass.domains.proofs.rocq.remembered import recheck
 from surpass.domains.proofs.rocq.sentences import Sentence, commented, split
@@ -36,9 +39,6 @@ from surpass.verdicts import remembered
 _EMPTY = re.compile(r"(?:Qed|Defined)\s*\.")
 _END = re.compile(r"(?:Admitted|Abort|Qed|Defined)\b")
 _PROOF = re.compile(r"Proof\b")
-_AXIOM = re.compile(r"(\S+?):(?:\s|$)")
-_AXIOMS = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive]."
-_COMPILE = 600.0  # seconds for the changed file
 
 
 def open_problems(
@@ -67,7 +67,7 @@ def open_problems(
         with Toplevel(source.top, source.options, Limits(call=deadline)) as top:
             for met in _open_proofs(top, mended, source.top):
                 if met.reason in (met.closing, UNENDED):
-                    assumptions = [*_axioms(top), *(problem.data["name"] for problem in problems)]
+                    assumptions = [*known_axioms(top), *(problem.data["name"] for problem in problems)]
                     problems.append(_problem(met, source, sentences, assumptions))
                 else:
                     line = text.count("\n", 0, sentences[met.position].start) + 1
@@ -76,7 +76,7 @@ def open_problems(
         skipped.append(Skipped(file.name, text.count("\n", 0, refused.start) + 1, str(refused)))
     except (VerifierError, CommandFailed, Exhausted, ProcessDied) as error:
         skipped.append(Skipped(file.name, 1, str(error)))
-    return problems, skipped
+    return _told_apart(problems), skipped
 
 
 def prove_file(
@@ -143,9 +143,13 @@ def _open_proofs(top: Toplevel, sentences: Sequence[Sentence], library: str) -> 
             yield met
 
 
-def _axioms(top: Toplevel) -> list[str]:
-    """Return the names of the axioms and parameters known at the tip."""
-    return [found[1] for message in top.query(_AXIOMS) if (found := _AXIOM.match(message))]
+def _told_apart(problems: Sequence[Problem]) -> list[Problem]:
+    """Return problems under unique keys: a name may be stated twice, where a proof is aborted or a section ends."""
+    names = Counter(problem.key for problem in problems)
+    return [
+        problem if names[problem.key] == 1 else replace(problem, key=f"{problem.key}@{problem.data['position']}")
+        for problem in problems
+    ]
 
 
 def _problem(met: Replayed, source: Source, sentences: Sequence[Sentence], assumptions: Sequence[str]) -> Problem:
@@ -242,18 +246,3 @@ def fitting(
     if changes:
         keep([*changes], sure=False)
     return kept, refused
-
-
-def compile_text(text: str, source: Source, folder: Path) -> str:
-    """Compile a text as if it were the source, in a new folder; return what Rocq refused, or nothing."""
-    folder.mkdir()
-    package, _, name = source.top.rpartition(".")
-    copy = folder / f"{name}.v"
-    copy.write_text(text, encoding="utf-8", newline="")
-    without = ["-noinit"] if source.noinit else []
-    command = ["coqc", "-q", "-w", "none", *without, *source.options, "-Q", str(folder), package, str(copy)]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_COMPILE, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (done.stderr.strip()[-500:] or f"status {done.returncode}") if done.returncode else ""

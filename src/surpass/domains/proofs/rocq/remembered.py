@@ -1,8 +1,8 @@
 """The second opinion of `trust.recheck`, asked once for each script: its verdicts are remembered between runs.
 
 The key of a verdict holds all that the answer depends on: Rocq's version and the libraries installed beside it, the
-compiled libraries on the load path, the source up to the statement, what is posed and may be assumed, the tactics, and
-the code of ours that judges. Not in it: where the files lie, so a corpus that was moved is known still. A file that
+compiled libraries on the load path, the source up to the statement, what is posed and may be assumed, the human proof,
+the tactics, and our code that judges. Not in it: where the files lie, so a corpus that was moved is known still. A file that
 reads others by `Load` is asked about every time: what it reads has no place in the key.
 """
 
@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from surpass.core import Trajectory, Verdict
-from surpass.domains.proofs.rocq import protocol, rules, trust
+from surpass.domains.proofs.rocq import assumptions, protocol, rules, session, trust
 from surpass.domains.proofs.rocq import sentences as lexer
 from surpass.domains.proofs.rocq.extraction import library_root
 from surpass.domains.proofs.rocq.session import Place, check_statement, sentences
@@ -62,6 +62,7 @@ def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]])
         [_judge(), libraries[source.options], source.top, source.noinit],
         [*sentences(source.file)[: place.position]],
         [place.pose, place.preamble, str(data["name"]), sorted(data.get("assumptions", ()))],
+        [*map(rules.normalise, data.get("solution", ()))],
         [rules.normalise(action) for action in trajectory.actions],
     )
 
@@ -69,7 +70,8 @@ def _key(trajectory: Trajectory, libraries: dict[tuple[str, ...], list[object]])
 @cache
 def _judge() -> str:
     """Return a digest of who judges: Rocq, what is installed beside it, and our own code."""
-    code = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (protocol, rules, lexer, trust)]
+    modules = (protocol, rules, lexer, session, assumptions, trust)
+    code = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in modules]
     return digest(protocol.version(), code, [*_files(library_root() / "user-contrib")])
 
 

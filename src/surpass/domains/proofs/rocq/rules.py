@@ -24,8 +24,8 @@ _CAPITAL = re.compile(r"[^\W\d_a-z][\w']*")
 _QUALIFIED = re.compile(r"(?:[^\W\d_][\w']*\.)+[a-z_][\w']*(?![\w'.]*\w)")
 _HIDDEN = re.compile(r'"[^"]*"|\(\*|\*\)')
 # Tactics that leave a hole, defer checking to the end or run a compiler. `Qed` catches most of them; saying no early is
-# cheaper, and `native_compute` starts processes that no limit of ours covers.
-_FORBIDDEN = re.compile(r"(?<![\w'.])(?:admit|give_up|native_compute|par|\w*_no_check)(?![\w'])")
+# cheaper, and `native_compute` starts processes that no limit of ours covers. `timeout` answers as our own limit does.
+_FORBIDDEN = re.compile(r"(?<![\w'.])(?:admit|give_up|native_compute|par|timeout|\w*_no_check)(?![\w'])")
 
 
 def normalise(text: str) -> str:
@@ -93,9 +93,13 @@ def _parts(action: str) -> tuple[str, str, str]:
 
 def _tactic_refusal(sentence: Sentence) -> str | None:
     _, tactic, _ = _parts(sentence.text)
-    bare = _bare(tactic)
-    if not bare.strip():
+    bare = _bare(tactic).strip()
+    if not bare:
         return "expected a tactic, found none"
+    if tactic.startswith("(*") or _SELECTOR.match(bare):
+        return "expected a tactic after the selector, found a comment or another selector"
+    if bare.endswith("."):
+        return "expected one dot, or three, found more"
     if bare.startswith("#"):
         return "expected a tactic, found an attribute of a command"
     if (capital := _CAPITAL.match(bare)) and capital[0][0].isupper() and not _QUALIFIED.match(bare):

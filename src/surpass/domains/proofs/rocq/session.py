@@ -361,9 +361,7 @@ class Pool:
         A sentence that ended two processes, or one at its deadline, is exhausted now and whenever it is asked again.
         """
         before = tuple(path)
-        return self._insist(
-            place, before, sentence, lambda session: (session.run(place, before, sentence), Rests())
-        )[0]
+        return self._insist(place, before, sentence, lambda session: (session.run(place, before, sentence), Rests()))[0]
 
     def ahead(self, place: Place, path: Sequence[str], sentence: str) -> bool:
         """Begin what `run` will be asked for next, if a prover stands ready; changes no answer."""

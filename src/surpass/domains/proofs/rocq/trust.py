@@ -40,7 +40,7 @@ def evidence(level: str, detail: str = "") -> str:
 
 
 def needs_human(rests: Rests, tactics: Sequence[str], solution: Sequence[str]) -> bool:
-    """Tell whether the human proof must be asked what a proof may rest on: it is another, and this one rests on much."""
+    """Tell whether to ask the human proof what a proof may rest on: it is another one, and this one is not closed."""
     return bool((rests.axioms or rests.variables) and solution and [*map(normalise, solution)] != [*tactics])
 
 
@@ -148,7 +148,7 @@ def _finished(
 ) -> Rests:
     """State the theorem at the tip, run a script as it is written and `Qed.`, and return what the proof rests on.
 
-    Each sentence must also parse in parentheses of ours, where no command does: the text rules may be wrong one day.
+    Each sentence must also run in parentheses of ours, where no command does: the text rules may be wrong one day.
     Raises CommandFailed where something is refused or the proof does not end with its script, Exhausted, ProcessDied.
     """
     top.patience = top.limits.call
@@ -157,7 +157,7 @@ def _finished(
     for sentence in script:
         before, wrapped = top.tip, as_sentence(sentence)
         if wrapped != sentence:
-            top.add(wrapped)  # parsed only, since no `goals` follows
+            top.run(wrapped)
             top.edit_at(before)
         if top.run(sentence) is None:
             raise CommandFailed(f"{sentence!r} left the proof")
