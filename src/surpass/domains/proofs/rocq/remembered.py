@@ -2,8 +2,8 @@
 
 The key of a verdict holds all that the answer depends on: Rocq's version and the libraries installed beside it, the
 compiled libraries on the load path, the source up to the statement, what is posed and may be assumed, the human proof,
-the tactics, and our code that judges. Not in it: where the files lie, so a corpus that was moved is known still. A file that
-reads others by `Load` is asked about every time: what it reads has no place in the key.
+the tactics, and our code that judges. Not in it: where the files lie, so a corpus that was moved is known still. A file
+that reads others by `Load` is asked about every time: what it reads has no place in the key.
 """
 
 from __future__ import annotations
