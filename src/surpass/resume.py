@@ -110,7 +110,11 @@ def _digest(reference: Weighed) -> str:
 
 
 def _words(value: object) -> str:
-    """Describe a part: the same for whatever another process makes in the same way."""
+    """Describe a part: the same for whatever another process makes in the same way.
+
+    >>> _words(partial(sorted, key=None, weights={"a": (1, 2.5)}))
+    'sorted(key=None, weights={a: (1, 2.5)})'
+    """
     if isinstance(value, partial):
         bound = [*map(_words, value.args), *(f"{name}={_words(one)}" for name, one in sorted(value.keywords.items()))]
         return f"{_words(value.func)}({', '.join(bound)})"
@@ -118,6 +122,8 @@ def _words(value: object) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return f"({', '.join(map(_words, value))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {_words(one)}' for name, one in value.items())}}}"
     if is_dataclass(value) and not isinstance(value, type):
         bound = [f"{one.name}={_words(getattr(value, one.name))}" for one in fields(value)]
         return f"{type(value).__qualname__}({', '.join(bound)})"
