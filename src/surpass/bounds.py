@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from numbers import Real
+from typing import cast
 
 from surpass.errors import ConfigError
 
@@ -23,7 +25,9 @@ def at_least(options: object, **least: float) -> None:
     """
     for name, bound in least.items():
         given = getattr(options, name)
-        if given == () or not all(bound <= number < math.inf for number in _numbers(given)):
+        if (isinstance(given, tuple) and not given) or not all(
+            bound <= number < math.inf for number in _numbers(given)
+        ):
             raise ConfigError(f"{name}: expected {bound:g} or more, found {given}")
 
 
@@ -58,5 +62,5 @@ def _numbers(value: object) -> Iterator[float]:
     if isinstance(value, tuple):
         for one in value:
             yield from _numbers(one)
-    elif isinstance(value, int | float):
-        yield value
+    elif isinstance(value, Real):
+        yield cast(float, value)

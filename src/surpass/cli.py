@@ -352,7 +352,7 @@ def sources(paths: Sequence[Path]) -> list[Path]:
 
 
 def prove(arguments: list[str]) -> int:
-    """`surpass prove FILE`: try open lemmas; 2 where a file, or all that is open in it, cannot be posed."""
+    """`surpass prove FILE`: try open lemmas; 1 where a proof does not fit, 2 where nothing of a file can be posed."""
     options = parse(ProveOptions, arguments, "prove", "Try the open lemmas of Rocq and Lean files, best first.")
     from rich.console import Console
 
@@ -379,7 +379,7 @@ def prove(arguments: list[str]) -> int:
         proved, tried = proved + len(found.proofs), tried + len(found.trajectories)
         if found.skipped and not found.trajectories:
             code = 2
-        elif found.refusal:
+        elif found.refusal or found.left_out:
             code = code or 1
     if len(files) != 1:
         print(f"{proved} of {tried} open lemmas proved in {len(files)} files")

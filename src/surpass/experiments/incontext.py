@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from surpass.bounds import at_least
 from surpass.domains.economy.landscapes import FAMILIES, HELD_OUT, LEARNED
 from surpass.domains.economy.principals.in_context.teaching import TEACHERS
 from surpass.errors import ConfigError
@@ -46,9 +47,7 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("seen", "unseen", "rooms", "terms"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, seen=1, unseen=1, rooms=1, terms=1)
         if not all(0 <= one < math.inf for one in self.temperatures):
             raise ConfigError(f"temperatures: expected 0 or more, found {self.temperatures}")
         for name in ("temperatures", "teachers"):

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from surpass.bounds import at_least
 from surpass.domains.economy.accounting import Incentive, Tax, incomes, pay_by_deed, tax
 from surpass.domains.economy.rules import (
     APPLE,
@@ -60,9 +61,7 @@ class PPO:
     grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "minibatch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, epochs=1, minibatch=1)
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, found {getattr(self, name)}")

@@ -23,13 +23,13 @@ from statistics import median
 import numpy as np
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.domains.economy.learning import LearningCommons, load_core
 from surpass.domains.economy.reference import Game
 from surpass.domains.economy.room_learning import LearningRoom
 from surpass.domains.economy.rules import RULES, Rules, rules_of
 from surpass.domains.economy.simulator import Commons
 from surpass.domains.economy.society import Society, terms
-from surpass.errors import ConfigError
 
 GOAL = 100_000
 STEP_GOALS = "10 (harvest) and 2 (escape room)"
@@ -49,9 +49,7 @@ class BenchConfig:
     json: Path | None = None  # where to write the numbers, too
 
     def __post_init__(self) -> None:
-        for name in ("games", "steps", "reference_steps", "rounds", "seeds", "harvest_steps", "room_episodes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, games=1, steps=1, reference_steps=1, rounds=1, seeds=1, harvest_steps=1, room_episodes=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from surpass.bounds import at_least
 from surpass.domains.economy.accounting import account
 from surpass.domains.economy.agents import PPO, Core, Heads, learn, play, settle
 from surpass.domains.economy.learning import NAMES, highest, left
@@ -44,9 +45,7 @@ class PretrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("updates", "games", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, updates=1, games=1, length=1)
         PPO(lr=self.lr)  # says what is wrong with it
 
 

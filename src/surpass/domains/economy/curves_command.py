@@ -20,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from surpass import report
+from surpass.bounds import at_least
 from surpass.domains.economy.core_training import begun
 from surpass.domains.economy.learning import LearningCommons
 from surpass.domains.economy.societies import society_of
@@ -45,9 +46,7 @@ class CurvesOptions:
     out: Path = Path("curves")  # the folder
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("first_seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, seeds=1, first_seed=0)
 
 
 def curves(options: CurvesOptions) -> Run:

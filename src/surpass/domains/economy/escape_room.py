@@ -18,6 +18,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from surpass.bounds import at_least
 from surpass.domains.economy import chance
 from surpass.errors import ConfigError
 
@@ -35,9 +36,7 @@ class RoomRules:
     live: int | None = None  # which lever is live; None: as chance has it, by game
 
     def __post_init__(self) -> None:
-        for name, least in (("agents", 2), ("levers", 1), ("needed", 1), ("length", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, agents=2, levers=1, needed=1, length=1)
         if self.live is not None and not 0 <= self.live < self.levers:
             raise ConfigError(f"live: expected a lever from 0 to {self.levers - 1}, found {self.live}")
 

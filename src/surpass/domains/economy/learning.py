@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from surpass.bounds import at_least
 from surpass.domains.economy.accounting import Incentive, Tax, account, gini
 from surpass.domains.economy.agents import PPO, Core, Episode, Heads, learn, play, settle
 from surpass.domains.economy.inside import CommonsInside
@@ -60,9 +61,7 @@ class LearningCommons:
     ppo: PPO = PPO()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "games"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, episodes=1, games=1)
         if self.rules.end_chance:
             raise ConfigError("rules: expected episodes of one length (end_chance 0), as in the preset 'paper'")
 

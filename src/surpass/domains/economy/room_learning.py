@@ -22,6 +22,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from surpass.bounds import at_least
 from surpass.domains.economy import chance
 from surpass.domains.economy.accounting import account, pay_by_state
 from surpass.domains.economy.escape_room import RoomRules, live_levers
@@ -70,9 +71,7 @@ class LearningRoom:
     threads: int | None = None  # None: as many as this process may use
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "watched"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, episodes=1, watched=1)
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads: expected 1 or more, found {self.threads}")
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from surpass.bounds import at_least
 from surpass.domains.economy.societies import society_of
 from surpass.domains.economy.society import Metrics, Rate, read
 from surpass.domains.economy.sweep import Point, Rates, grid, lattice
@@ -41,9 +42,7 @@ class SweepOptions:
     top: int = 10  # policies to print
 
     def __post_init__(self) -> None:
-        for name, least in (("values", 2), ("seeds", 1), ("batch", 1), ("top", 1), ("first_seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, values=2, seeds=1, batch=1, top=1, first_seed=0)
 
 
 def sweep(options: SweepOptions) -> tuple[Point, ...]:

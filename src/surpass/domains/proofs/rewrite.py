@@ -66,7 +66,8 @@ class ProveReport:
             yield f"{escape(self.file)}:{skipped.line}: {escape(skipped.name)} skipped: {escape(skipped.reason)}"
         if self.diff:
             yield escape(self.diff)
-        changed = "written" if self.written else escape(self.refusal) or "left as it was"
+        left_out = f", {len(self.left_out)} of the proofs left out" if self.left_out else ""
+        changed = f"written{left_out}" if self.written else escape(self.refusal) or "left as it was"
         before = f" ({self.known} judged before)" if self.known else ""
         proved = f"{len(self.proofs)} of {len(self.trajectories)} open {self.noun} proved{before}"
         yield f"{proved}; {escape(self.file)}: {changed}"

@@ -187,6 +187,7 @@ Qed. (* trailing *)
         report = attempt(file, {"A : Prop\n|- True": ["exact I."], "|- 1 = 1": ["reflexivity."]}, write=True)
         assert sorted(report.proofs) == ["A.a", "A.c"]
         assert (report.written, report.refusal, [*report.left_out]) == (True, "", ["A.a"])
+        assert report.left_out["A.a"].startswith('File "A.v", line ')
         assert "Illegal application" in report.left_out["A.a"]
         told = file.read_text(encoding="utf-8")
         assert "True.\nAdmitted." in told
@@ -195,6 +196,7 @@ Qed. (* trailing *)
         with console.capture() as shown:
             console.print(report)
         assert "does not compile: " in shown.get()
+        assert "written, 1 of the proofs left out" in shown.get()
 
     def test_line_ends_and_a_byte_order_mark_stay(self, tmp_path: Path) -> None:
         file = tmp_path / "A.v"

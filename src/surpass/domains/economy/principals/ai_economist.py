@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from surpass.bounds import at_least
 from surpass.domains.economy.principals.principal import Learning, Principal, Rates
 from surpass.domains.economy.society import Context, Metrics, Rate, Society, Term
 from surpass.errors import ConfigError
@@ -42,9 +43,7 @@ class PlannerOptions:
     batch: int = 1  # terms between updates
 
     def __post_init__(self) -> None:
-        for name, least in (("levels", 2), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, levels=2, batch=1)
         if not (self.lr > 0 and self.entropy >= 0):
             raise ConfigError(f"lr, entropy: expected above 0 and at least 0, found {self.lr} and {self.entropy}")
 

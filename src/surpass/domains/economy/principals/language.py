@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from surpass.bounds import at_least
 from surpass.domains.economy.principals.briefs import Brief, brief_of
 from surpass.domains.economy.principals.principal import PrincipalError, Rates
 from surpass.domains.economy.principals.prompts import Question, View, answered, legislate, population, shuffled
@@ -42,9 +43,7 @@ class Asking:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 2:
             raise ConfigError(f"temperature: expected 0 to 2, found {self.temperature}")
-        for name in ("tries", "most_new"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, tries=1, most_new=1)
 
     def rates(self, question: Question, rates: Sequence[Rate], *turn: int) -> Rates:
         """Return the rates that the model names; raises PrincipalError where it names none. `turn` decides the seed."""
@@ -93,9 +92,7 @@ class Evolver:
     spread: float = 0.1  # standard deviation of candidates, as a part of each range
 
     def __post_init__(self) -> None:
-        for name in ("members", "generations"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, members=1, generations=1)
         if not 0 < self.spread <= 1:
             raise ConfigError(f"spread: expected a number above 0, at most 1, found {self.spread}")
 

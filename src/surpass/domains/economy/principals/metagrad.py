@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from surpass.bounds import at_least
 from surpass.domains.economy.inside import Agents, Inside, Lived, Moments, Open, still, to_go, walk
 from surpass.domains.economy.principals.principal import Learning, Principal, Rates
 from surpass.domains.economy.society import Context, Society, Term
@@ -48,9 +49,7 @@ class DesignOptions:
     grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, least in (("populations", 1), ("updates", 0), ("lifetime", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, populations=1, updates=0, lifetime=1)
         for name in ("lr", "grad_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"{name}: expected a number above 0, found {getattr(self, name)}")

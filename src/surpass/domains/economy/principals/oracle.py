@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
 
+from surpass.bounds import at_least
 from surpass.domains.economy.principals.principal import Principal, Rates
 from surpass.domains.economy.society import Context, Rate, Society, Term, checked
 from surpass.domains.economy.sweep import Point, best, grid, lattice
@@ -36,9 +37,7 @@ class Search:
     batch: int = 16  # terms at once
 
     def __post_init__(self) -> None:
-        for name, least in (("values", 2), ("refinements", 0), ("terms", 1), ("judged", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        at_least(self, values=2, refinements=0, terms=1, judged=1, batch=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,16 +229,17 @@ def fitting(
     kept, refused, count = dict[tuple[int, int], str](), dict[str, str](), count_from(1)
 
     def compiled(new: str) -> str:
-        return compile_text(new, source, scratch / str(next(count)))
+        folder = scratch / str(next(count))
+        return " ".join(compile_text(new, source, folder).replace(f"{folder}/", "").split())
 
     def keep(some: Sequence[str], *, sure: bool) -> None:
         together = kept | {span: new for key in some for span, new in changes[key].items()}
         if not (reason := compiled(changed(text, together))):
             kept.update(together)
         elif len(some) == 1:
-            refused[some[0]] = " ".join(reason.split())
+            refused[some[0]] = reason
         elif not sure and (reason := compiled(base)):
-            refused.update(dict.fromkeys(some, " ".join(reason.split())))
+            refused.update(dict.fromkeys(some, reason))
         else:
             keep(some[: len(some) // 2], sure=True)
             keep(some[len(some) // 2 :], sure=True)

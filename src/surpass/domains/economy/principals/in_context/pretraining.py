@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError
 
+from surpass.bounds import at_least
 from surpass.core import Problem, Trajectory
 from surpass.domains.economy.core_training import begun, unwritten
 from surpass.domains.economy.landscapes import HELD_OUT, LEARNED
@@ -44,9 +45,7 @@ class PolicymakerOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("histories", "steps", "batch", "tests", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        at_least(self, histories=1, steps=1, batch=1, tests=1, evaluate_every=1)
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"learning_rate: expected a number above 0, found {self.learning_rate}")
 
