@@ -1,6 +1,6 @@
 """Learning curves as inline SVG: one panel per metric, one colour per arm, thin lines for seeds, a thick mean.
 
-Every function returns markup; every text that comes from outside is escaped here. Colours are CSS classes `c0`...`c9`
+Every function returns markup; every text that comes from outside is escaped here. Colours are CSS classes `c0`...`c11`
 of `style.css`, so that a page follows the reader's light or dark theme.
 """
 
@@ -15,7 +15,7 @@ from importlib.resources import files
 Points = Sequence[tuple[float, float]]  # (step, value), by step
 Curves = Mapping[str, Mapping[str, Points]]  # arm -> seed -> points
 
-COLOURS = 10  # of style.css
+COLOURS = 12  # of style.css
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 30
 POINTS = 240  # per line; more would be thinner than a pixel
