@@ -36,10 +36,10 @@ class Config:
     corpus: Path | None = None  # where the lemmas are; by default where that run had them
     policies: tuple[str, ...] = ("sft", "gfn")  # arms of that run
     searches: tuple[str, ...] = tuple(SEARCHES)  # with each of them
-    rows: tuple[str, ...] = ("automation", "read", "read_automation")  # what needs no training; of ROWS
+    rows: tuple[str, ...] = ("automation", "hammer", "read", "read_automation")  # what needs no training; of ROWS
     seed: int = 0  # of that run, and of the searches
-    problems: int = 48  # held-out problems, at most
-    budgets: tuple[int, ...] = (8, 32, 128)  # verifier calls for each problem
+    problems: int = 24  # held-out problems, at most
+    budgets: tuple[int, ...] = (8, 16, 32)  # verifier calls for each problem
     max_steps: int = 6  # tactics of a proof, at most
     critic: float = 2.0  # weight of the value in best-first search with a critic
     premises: int = 8  # retrieved for each state, in the rows that use them
