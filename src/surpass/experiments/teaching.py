@@ -28,6 +28,7 @@ from surpass.objectives.likelihood import likelihood
 from surpass.recipe import Parts, TrainConfig
 from surpass.recorded import record_problems, run_at
 from surpass.rollouts.runner import Budget, RunOptions, derive_seed, run
+from surpass.search.again import again
 from surpass.search.best_first import best_first
 from surpass.store import Run
 from surpass.train import train
@@ -80,15 +81,16 @@ def teach(path: Path, policy: LanguageModel, numbers: TrainConfig, what: Taught)
 
 
 def search(path: Path, problems: Sequence[Problem], domain: Domain[Hashable], policy: Policy, how: Search) -> None:
-    """Search problems best first until the calls are spent or a proof is found, and record it."""
+    """Search problems best first, again and again until the calls are spent or a proof is found, and record it."""
     record_problems(path, problems, partial(_attempts, domain, policy, how), console=Console(stderr=True))
 
 
 def _attempts(
     domain: Domain[Hashable], policy: Policy, how: Search, problems: Sequence[Problem]
 ) -> Iterator[Trajectory]:
+    once = partial(best_first, width=how.width, expansions=how.calls, max_depth=how.max_steps)
     return run(
-        partial(best_first, width=how.width, expansions=how.calls, max_depth=how.max_steps),
+        partial(again, search=once, rounds=how.calls),  # a search whose samples all fail has calls left
         problems,
         domain,
         policy,
