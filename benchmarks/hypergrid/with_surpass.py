@@ -44,6 +44,7 @@ class Grid:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.known: dict[tuple[Cell, str], Place] = {}
         self.stopped = {
             cell: Verdict(Status.ACCEPTED, (value,), "hypergrid")
             for cell, value in zip(task.cells, rewards(task).tolist(), strict=True)
@@ -70,7 +71,15 @@ class Grid:
         return self.seen[state.cell]
 
     def step(self, state: Place, action: str) -> Place:
-        """Return the next cell."""
+        """Return the next cell; what was met before is known, as states are values."""
+        after = self.known.get((state.cell, action)) if state.verdict is None else None
+        if after is None:
+            after = self._step(state, action)
+            if state.verdict is None:
+                self.known[state.cell, action] = after
+        return after
+
+    def _step(self, state: Place, action: str) -> Place:
         if state.verdict or action not in (self.seen[state.cell].legal or ()):
             return Place(state.cell, Verdict(Status.REJECTED, (0.0,), "hypergrid: illegal"))
         if action == STOP:
@@ -93,12 +102,12 @@ class GridPolicy(nn.Module):
         self.row = {" ".join(map(str, cell)): row for row, cell in enumerate(cells)}
         self.names = (*map(str, range(task.ndim)), STOP)
         self.features = one_hot(torch.tensor(cells), task.height).flatten(1).float()
-        self.legal = torch.tensor([[x < task.height - 1 for x in cell] + [True] for cell in cells])
+        self.bias = torch.tensor([[0.0 if x < task.height - 1 else -math.inf for x in cell] + [0.0] for cell in cells])
 
     def table(self, rows: Tensor) -> Tensor:
         """Return log-probabilities of all actions in these cells [rows, actions]."""
         logits: Tensor = self.network(self.features[rows])
-        return logits.masked_fill(~self.legal[rows], -torch.inf).log_softmax(dim=1)
+        return (logits + self.bias[rows]).log_softmax(dim=1)
 
     @torch.no_grad()
     def propose(self, observations: Sequence[Observation], n: int, *, seeds: Sequence[int]) -> list[list[Proposal]]:

@@ -255,6 +255,14 @@ def _pictures(run: Path, pictures: Mapping[str, str]) -> str:
 
 def _pass_at_k(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]) -> str:
     """Return pass@k over k in doublings; nothing where no arm was sampled more than once."""
+    lines = pass_at_k(arms)
+    drawn = curves.panel("pass@k: the chance that one of k samples solves a problem", lines, colours, x_label="log2 k")
+    shown = {arm: index for arm, index in colours.items() if arm in lines}
+    return f'{curves.legend(shown)}<div class="panels">{drawn}</div>' if drawn else ""
+
+
+def pass_at_k(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return the lines of pass@k over log2 k by arm, for a figure; of arms that were sampled more than once."""
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for arm, row in arms.items():
         rates = row.get("pass_at_k")
@@ -262,9 +270,7 @@ def _pass_at_k(arms: Mapping[str, Mapping[str, Any]], colours: Mapping[str, int]
         points = [(math.log2(int(k)), float(rate)) for k, rate in found if POSITIVE.fullmatch(k) and _is_number(rate)]
         if len(points) > 1:
             lines[arm] = {"": points}
-    drawn = curves.panel("pass@k: the chance that one of k samples solves a problem", lines, colours, x_label="log2 k")
-    shown = {arm: index for arm, index in colours.items() if arm in lines}
-    return f'{curves.legend(shown)}<div class="panels">{drawn}</div>' if drawn else ""
+    return lines
 
 
 def _successes(run: Path) -> Iterator[tuple[str, Trajectory]]:

@@ -1,6 +1,6 @@
-"""The arms of `objectives`, and one (domain, seed) of it: the common start, then each arm trained, searched, sampled.
+"""The arms of `objectives`, the common start of a domain, and one seed of it: each arm trained, searched, sampled.
 
-    DOMAIN/train/start-SEED/    the common start, supervised
+    DOMAIN/train/start-0/       the common start, supervised; one for all seeds, as one pre-trained model would be
     DOMAIN/train/ARM-SEED/      the training of an arm from there
     DOMAIN/search/ARM-SEED/     best-first search on the held-out problems
     DOMAIN/samples/ARM-SEED/    plain samples of them, at temperature 1
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,9 @@ from surpass.admission import Admission
 from surpass.core import Trajectory
 from surpass.errors import ConfigError
 from surpass.experiments import proof_flow_data
-from surpass.experiments.objectives_tasks import NAMES, Task, lemmas, opened, texts
+from surpass.experiments.objectives_tasks import CAPS, CHOSEN, NAMES, START, Task, lemmas, opened, texts
 from surpass.experiments.records import record, weights
+from surpass.models.choosing import Chooser
 from surpass.models.hf import LanguageModel
 from surpass.models.presets import preset
 from surpass.objectives.balance import log_variance
@@ -50,6 +51,9 @@ from surpass.verify import Terms, judge_again
 
 if TYPE_CHECKING:
     from surpass.experiments.objectives import Config
+
+
+Actor = LanguageModel | Chooser
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ ARMS: Mapping[str, Arm] = {
 }
 ON_ROCQ = ("base", "sft", "expert_iteration", "grpo", "log_variance")
 SEEDS_ON_ROCQ = 3
+BEGINNING = "start-0"
+WIDER = 4.0  # a narrow model with weights of deviation 0.02 takes long to learn to copy from its prompt
 FLOOR = -10.0  # log R of what is not a solution
 ADMIT_EVERY = 5  # steps after which proofs of a live prover are read by a fresh one and may be replayed
 STEPS = 1_000_000  # never reached: a cap ends an arm
@@ -101,6 +107,12 @@ def arms_of(config: Config, domain: str) -> tuple[str, ...]:
 def seeds_of(config: Config, domain: str) -> tuple[int, ...]:
     """Return the seeds that are run in a domain."""
     return config.seeds[:SEEDS_ON_ROCQ] if domain == "rocq" else config.seeds
+
+
+def caps_of(config: Config, domain: str) -> dict[str, int]:
+    """Return what each arm may spend in a domain."""
+    caps = ("sampled_tokens", "gradient_tokens", "verifier_steps")
+    return {name: asdict(config)[name] * CAPS.get(domain, 1) for name in caps}
 
 
 def check(config: Config) -> None:
@@ -128,27 +140,58 @@ def run_all(config: Config, folder: Path, console: Console) -> None:
     """Run every (domain, seed), `config.jobs` at once in processes of their own, and show how much is done."""
     if "rocq" in config.domains:
         proof_flow_data.prepare(lemmas(config))
-    pairs = [(domain, seed) for domain in config.domains for seed in seeds_of(config, domain)]
+    longest = max(len(seeds_of(config, domain)) for domain in config.domains)
+    pairs = [
+        (domain, seeds_of(config, domain)[place])  # the first seed of all domains first: an early look at everything
+        for place in range(longest)
+        for domain in config.domains
+        if place < len(seeds_of(config, domain))
+    ]
     for domain in config.domains:
         run_at(folder / domain, {"experiment": f"objectives, {domain}"})
+    starts = [partial(train_start, config, folder, domain) for domain in config.domains]
+    arms = [partial(run_pair, config, folder, *pair) for pair in pairs]
     if config.jobs == 0:
-        for domain, seed in pairs:
-            run_pair(config, folder, domain, seed)
+        for work in (*starts, *arms):
+            work()
         return
-    records = sum(1 + 3 * len(arms_of(config, domain)) - ("base" in config.arms) for domain, _ in pairs)
+    records = sum(3 * len(arms_of(config, domain)) - ("base" in config.arms) for domain, _ in pairs)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress, process_pool(config.jobs) as pool:
-        task = progress.add_task("trained, searched, sampled", total=records)
-        running = {pool.submit(run_pair, config, folder, domain, seed) for domain, seed in pairs}
-        while running:
-            finished, running = wait(running, timeout=1.0)
-            progress.update(task, completed=len(list(folder.glob("*/*/*/summary.json"))))
-            for future in finished:
-                future.result()
+        task = progress.add_task("trained, searched, sampled", total=records + len(starts))
+        for stage in (starts, arms):
+            running = {pool.submit(work) for work in stage}
+            while running:
+                finished, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                progress.update(task, completed=len(list(folder.glob("*/*/*/summary.json"))))
+                for future in finished:
+                    future.result()
+
+
+def train_start(config: Config, folder: Path, domain: str) -> None:
+    """Train the common start of a domain, unless that is finished."""
+    start = folder / domain / "train" / BEGINNING
+    if (start / "summary.json").exists():
+        return
+    if config.jobs > 0:
+        torch.set_num_threads(1)
+    with opened(config, domain) as task:
+        policy = _fresh(config, domain, task)
+        train(_start(config, domain), _supervised(task, policy, likelihood), run_at(start, {"seed": 0}))
+
+
+def _fresh(config: Config, domain: str, task: Task) -> Actor:
+    """Return a policy with a model from scratch, its matrices `WIDER` than the library makes them, embeddings apart."""
+    policy = LanguageModel.from_scratch(config.model, texts(task), seed=0)
+    with torch.no_grad():
+        for name, weight in policy.network.named_parameters():
+            if weight.ndim > 1 and "embed" not in name:
+                weight.mul_(WIDER)
+    return Chooser(policy) if domain in CHOSEN else policy
 
 
 def run_pair(config: Config, folder: Path, domain: str, seed: int) -> None:
-    """Train the common start of a domain and seed, then train and measure its arms; what is finished is kept."""
+    """Train and measure the arms of a domain and seed from the common start; what is finished is kept."""
     if config.jobs > 0:
         torch.set_num_threads(1)
     place = folder / domain
@@ -156,31 +199,29 @@ def run_pair(config: Config, folder: Path, domain: str, seed: int) -> None:
     if all((path / "summary.json").exists() for path in wanted):
         return
     with opened(config, domain) as task:
-        policy = LanguageModel.from_scratch(config.model, texts(task), seed)
-        start = place / "train" / f"start-{seed}"
-        if not (start / "summary.json").exists():
-            train(_start(config, seed), _supervised(task, policy, likelihood), run_at(start, {"seed": seed}))
+        policy = _fresh(config, domain, task)
         for arm in arms_of(config, domain):
-            policy.load_state_dict(weights(start))
+            policy.load_state_dict(weights(place / "train" / BEGINNING))
             if ARMS[arm].objective is not None:
                 _train_arm(config, place, domain, (arm, seed), policy, task)
             _measure(config, place, (arm, seed), policy, task)
 
 
-def _start(config: Config, seed: int) -> TrainConfig:
+def _start(config: Config, domain: str) -> TrainConfig:
+    steps = max(1, round(config.start_steps * START.get(domain, 1.0)))
     return TrainConfig(
-        steps=config.start_steps,
+        steps=steps,
         problems_per_step=config.start_problems,
-        seed=derive_seed(seed, "start") % 2**31,
+        seed=derive_seed(0, "start") % 2**31,
         learning_rate=config.start_rate,
         schedule="cosine",
-        warmup=config.start_steps // 20,
+        warmup=steps // 20,
         clip=1.0,
         checkpoint_every=100,
     )
 
 
-def _supervised(task: Task, policy: LanguageModel, objective: Objective) -> Parts[Hashable]:
+def _supervised(task: Task, policy: Actor, objective: Objective) -> Parts[Hashable]:
     return Parts(policy, task.train, objective, log_return, demonstrations=_known(task))
 
 
@@ -188,39 +229,42 @@ def _known(task: Task) -> dict[str, list[Trajectory]]:
     return {key: [trajectory] for key, trajectory in task.demonstrations.items()}
 
 
-def _train_arm(
-    config: Config, place: Path, domain: str, unit: tuple[str, int], policy: LanguageModel, task: Task
-) -> None:
+def _train_arm(config: Config, place: Path, domain: str, unit: tuple[str, int], policy: Actor, task: Task) -> None:
     """Leave `policy`, which holds the start, with the weights of the arm; trains where no finished run holds them."""
     arm, seed = unit
     path = place / "train" / f"{arm}-{seed}"
     if not (path / "summary.json").exists():
-        train(_numbers(config, unit), _parts(config, domain, ARMS[arm], policy, task), run_at(path, {"seed": seed}))
+        train(
+            _numbers(config, domain, unit),
+            _parts(config, domain, ARMS[arm], policy, task),
+            run_at(path, {"seed": seed}),
+        )
     policy.load_state_dict(weights(path))
 
 
-def _numbers(config: Config, unit: tuple[str, int]) -> TrainConfig:
+def _numbers(config: Config, domain: str, unit: tuple[str, int]) -> TrainConfig:
     """Return the numbers of an arm's training: the same caps for all."""
-    arm = ARMS[unit[0]]
+    arm, caps = ARMS[unit[0]], caps_of(config, domain)
     numbers = TrainConfig(
         steps=STEPS,
         problems_per_step=config.problems if arm.acts else config.start_problems,
         seed=derive_seed(unit[1], unit[0]) % 2**31,
         learning_rate=config.rate,
         clip=1.0,
+        micro_batch=64,
         passes=arm.passes,
         temper_probability=0.666,
         replay_draw=config.samples,
         checkpoint_every=25,
-        most_sampled_tokens=config.sampled_tokens,
-        most_gradient_tokens=config.gradient_tokens,
-        most_verifier_steps=config.verifier_steps,
+        most_sampled_tokens=caps["sampled_tokens"],
+        most_gradient_tokens=caps["gradient_tokens"],
+        most_verifier_steps=caps["verifier_steps"],
         most_seconds=60 * config.minutes,
     )
     return replace(numbers, temper_probability=0.0, replay_probability=0.0) if arm.fresh else numbers
 
 
-def _parts(config: Config, domain: str, arm: Arm, policy: LanguageModel, task: Task) -> Parts[Hashable]:
+def _parts(config: Config, domain: str, arm: Arm, policy: Actor, task: Task) -> Parts[Hashable]:
     """Return what an arm's training is made of."""
     if arm.objective is None:
         raise ConfigError("expected an arm with an objective, found one that is not trained")
@@ -245,7 +289,7 @@ def _parts(config: Config, domain: str, arm: Arm, policy: LanguageModel, task: T
     )
 
 
-def _measure(config: Config, place: Path, unit: tuple[str, int], policy: LanguageModel, task: Task) -> None:
+def _measure(config: Config, place: Path, unit: tuple[str, int], policy: Actor, task: Task) -> None:
     """Search the held-out problems best first, and sample them, each unless its record is finished."""
     arm, seed = unit
     searches = {

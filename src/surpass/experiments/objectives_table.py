@@ -8,7 +8,6 @@ and plays are counted after a fresh checker has accepted them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,13 @@ from surpass.core import Status
 from surpass.evaluation.diversity import solutions
 from surpass.evaluation.passk import pass_at_k
 from surpass.evaluation.statistics import Interval, hierarchical, paired_bootstrap
-from surpass.experiments.objectives_arms import ARMS, arms_of, seeds_of
+from surpass.experiments.objectives_arms import ARMS, arms_of, caps_of, seeds_of
 from surpass.experiments.objectives_tasks import KEYS
 from surpass.experiments.proof_flow_data import machine
 from surpass.experiments.records import Unit, correct, passes, solved, units
 from surpass.recorded import recheck
 from surpass.store import Run
+from surpass.web.curves import drawing
 
 if TYPE_CHECKING:
     from surpass.experiments.objectives import Config
@@ -37,12 +37,14 @@ Values = Mapping[str, NDArray[np.float64]]  # measure -> one number for each see
 
 
 def summarise(config: Config, folder: Path) -> dict[str, Any]:
-    """Return the summary of a finished run, by domain; writes each domain's own, and its page."""
+    """Return the summary of a finished run, by domain; writes each domain's own, its page and its figure."""
     domains = {}
     for domain in config.domains:
         domains[domain] = summary = {**_domain(config, folder / domain, domain), "machine": machine()}
         Run.open(folder / domain).write_summary(summary)
         report.write(folder / domain)
+        figure = drawing(f"{domain}: pass@k", report.pass_at_k(summary["arms"]), x_label="log2 k")
+        (folder / domain / "figure.svg").write_text(figure, encoding="utf-8")
     return {"domains": domains, "machine": machine()}
 
 
@@ -53,9 +55,9 @@ def _domain(config: Config, folder: Path, domain: str) -> dict[str, Any]:
     problems = sorted({t.problem.key for those in found.values() for unit in those for t in unit.search})
     values = {arm: _values(config, domain, those, problems) for arm, those in found.items()}
     return {
-        "arms": {arm: _row(found[arm], problems, values[arm]) | _spent(config, folder, arm, seeds) for arm in found},
+        "arms": {arm: _row(found[arm], problems, values[arm]) | _spent(config, folder, arm, domain) for arm in found},
         "comparisons": _comparisons(values),
-        "caps": {name: asdict(config)[name] for name in (*SPENT, "minutes")},
+        "caps": {**caps_of(config, domain), "minutes": config.minutes},
         "settings": {arm: ARMS[arm].told for arm in found},
         "checked": checked,
     }
@@ -96,15 +98,16 @@ def _interval(interval: Interval) -> dict[str, Any]:
     return {"mean": interval.mean, "ci95": [interval.low, interval.high]}
 
 
-def _spent(config: Config, folder: Path, arm: str, seeds: Sequence[int]) -> dict[str, Any]:
+def _spent(config: Config, folder: Path, arm: str, domain: str) -> dict[str, Any]:
     """Return what training an arm took, averaged over seeds, and which cap ended it how often."""
     if ARMS[arm].objective is None:
         return {**dict.fromkeys(SPENT, 0.0), "minutes": 0.0, "training_steps": 0.0, "ended_by": {}}
-    rows = [Run.open(folder / "train" / f"{arm}-{seed}").summary() for seed in seeds]
+    rows = [Run.open(folder / "train" / f"{arm}-{seed}").summary() for seed in seeds_of(config, domain)]
     minutes = [(row["search_seconds"] + row["learn_seconds"]) / 60 for row in rows]
     ended: dict[str, int] = {}
+    most = caps_of(config, domain)
     for row, spent in zip(rows, minutes, strict=True):
-        caps = [name for name in SPENT if row[name] >= asdict(config)[name]]
+        caps = [name for name in SPENT if row[name] >= most[name]]
         caps += ["minutes"] if spent >= config.minutes else []
         for name in caps:
             ended[name] = ended.get(name, 0) + 1

@@ -1,8 +1,9 @@
 """What `objectives` is measured on: each domain with its problems, known solutions, and what counts as the same one.
 
 A task follows from the configuration alone, so every process and every resumed run meets the same problems in the same
-order. Domains read actions freely here (no list of legal ones): policies write text. Not here: the arms, which are in
-`objectives_arms.py`.
+order. Policies write text, except in `CHOSEN` domains, which list what is allowed: there they choose among it by their
+likelihood, as in Flow of Reasoning. Puzzles show where one stands, not how one came there. Not here: the arms, which
+are in `objectives_arms.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from surpass.core import Domain, Problem, Trajectory, replay
 from surpass.domains.proofs.kernel.domain import Kernel
-from surpass.domains.puzzles import blocksworld, game24, prontoqa
+from surpass.domains.puzzles import blocksworld, blocksworld_generate, game24, prontoqa
 from surpass.domains.puzzles.prontoqa_generate import Recipe
 from surpass.evaluation.diversity import actions_key
 from surpass.experiments import proof_flow, proof_flow_data
@@ -23,6 +24,7 @@ from surpass.experiments.records import sampled
 if TYPE_CHECKING:
     from surpass.experiments.objectives import Config
 
+FEW_BLOCKS = blocksworld_generate.Recipe(blocks=(3, 5), length=(2, 6), train=400)
 Key = Callable[[Trajectory], Hashable]
 KEYS: Mapping[str, Key] = {  # two accepted plays with equal keys are the same solution
     "kernel": actions_key,
@@ -31,7 +33,7 @@ KEYS: Mapping[str, Key] = {  # two accepted plays with equal keys are the same s
     "prontoqa": prontoqa.key,
     "rocq": actions_key,
 }
-FEW_RULES = Recipe(hops=(1, 3), detours=1, distractors=2)  # all of a theory must fit the prompt of a small model
+FEW_RULES = Recipe(hops=(1, 2), detours=1, distractors=2, train=1000)  # all of a theory must fit a small prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +53,27 @@ def _kernel() -> Domain[Hashable]:
 
 
 def _game24() -> Domain[Hashable]:
-    return cast("Domain[Hashable]", game24.Game24(canonical=False))
+    return cast("Domain[Hashable]", game24.Game24(canonical=False, history=False))
 
 
 def _blocksworld() -> Domain[Hashable]:
-    return cast("Domain[Hashable]", blocksworld.BlocksWorld(canonical=False))
+    return cast("Domain[Hashable]", blocksworld.BlocksWorld(history=False, recipe=FEW_BLOCKS))
 
 
 def _prontoqa() -> Domain[Hashable]:
-    return cast("Domain[Hashable]", prontoqa.ProntoQA(canonical=False, recipe=FEW_RULES))
+    return cast("Domain[Hashable]", prontoqa.ProntoQA(history=False, recipe=FEW_RULES))
 
 
 EMBEDDED: Mapping[str, tuple[Callable[[], Domain[Hashable]], int]] = {  # domain, most steps of a play
     "kernel": (_kernel, 12),
     "game24": (_game24, 3),
-    "blocksworld": (_blocksworld, 14),
+    "blocksworld": (_blocksworld, 8),
     "prontoqa": (_prontoqa, 5),
 }
 NAMES = (*EMBEDDED, "rocq")
+CHOSEN = ("blocksworld", "prontoqa")  # a small model from scratch writes hardly any legal action of them
+START = {"game24": 8.0, "blocksworld": 1 / 3, "prontoqa": 1 / 5}  # times the start's steps: arithmetic takes longest
+CAPS = {"blocksworld": 2}  # times the caps: its plays are the longest, some fifty tokens
 
 
 @contextmanager

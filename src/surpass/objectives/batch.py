@@ -185,7 +185,8 @@ def collate(
     _check(trajectories)
     filled = with_tokens(policy, trajectories)
     steps = [len(trajectory.steps) for trajectory in filled]
-    tokens = [sum(len(step.proposal.tokens) for step in trajectory.steps) for trajectory in filled]
+    spread = [[len(step.proposal.tokens) for step in trajectory.steps] for trajectory in filled]  # tokens of each step
+    tokens = [sum(row) for row in spread]
     logp = _ask("log-probabilities", policy.logp, filled, tokens, micro_batch, graph=keep)
     graph = logp if logp.requires_grad else None
     logp = logp.detach()
@@ -194,11 +195,8 @@ def collate(
     def ask(name: str, head: Head | None, widths: Sequence[int] | None) -> Tensor | None:
         return None if head is None else _ask(name, head, filled, widths, micro_batch).to(logp)
 
-    step_index = torch.full(logp.shape, -1, dtype=torch.int64)
-    for row, trajectory in enumerate(filled):
-        owners = [i for i, step in enumerate(trajectory.steps) for _ in step.proposal.tokens]
-        step_index[row, : len(owners)] = torch.tensor(owners)
-    step_index = step_index.to(device)
+    owners = [[i for i, width in enumerate(row) for _ in range(width)] for row in spread]
+    step_index = torch.tensor([row + [-1] * (logp.shape[1] - len(row)) for row in owners], device=device)
     keys = [trajectory.problem.key for trajectory in filled]
     said = [tuple(step.proposal.tokens for step in trajectory.steps) for trajectory in filled]
     return Batch(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, cast
 
@@ -28,7 +28,7 @@ from surpass.core import (
     Verdict,
 )
 from surpass.rollouts.budget import Ask, Budget, Cost, generated, price
-from surpass.rollouts.seeds import derive_seed
+from surpass.rollouts.seeds import derive_seeds
 from surpass.rollouts.trace import Event, Trace
 from surpass.rollouts.workers import Task
 
@@ -88,9 +88,10 @@ class Live(Generic[State]):
             self._trace.applied(self._asks, self.ask, states)
             self._answer(states)
 
-    def seed(self, row: int) -> int:
-        """Return the seed of one row of the current ask: equal however the asks of a run were merged."""
-        return derive_seed(self._terms.seed, self._terms.step, self.problem.key, self.replica, self._asks, row)
+    def seeds(self, rows: int) -> list[int]:
+        """Return the seed of each row of the current ask: equal however the asks of a run were merged."""
+        terms = self._terms
+        return derive_seeds(terms.seed, terms.step, self.problem.key, self.replica, self._asks, rows=rows)
 
     def think(self, rows: list[Any]) -> None:
         """Take in the answer to a Propose (lists of proposals) or a Score (`Scored`), one for each observation."""
@@ -184,7 +185,7 @@ class Live(Generic[State]):
         """Write the whole cost into every record: the search may have gone on after the last of them."""
         self.ask, self.over = None, True
         total = {f"total_{name}": cost for name, cost in self._cost().items()}
-        self.records = [replace(one, info={**one.info, **total}) for one in self.records]
+        self.records = [Trajectory(one.problem, one.steps, one.verdict, {**one.info, **total}) for one in self.records]
 
     def _cost(self) -> dict[str, float]:
         """Return what the conversation has cost so far."""
@@ -206,5 +207,5 @@ class Live(Generic[State]):
             "replica": self.replica,
             "seed": self._terms.seed,
         }
-        self.records.append(replace(trajectory, info=info))
+        self.records.append(Trajectory(trajectory.problem, trajectory.steps, trajectory.verdict, info))
         self._trace.found(self._asks, self.records[-1])

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, runtime_checkable
 
 from surpass.core import (
     Domain,
@@ -69,6 +69,15 @@ class RunOptions:
         if self.workers < 0 or self.live < 1 or self.replicas < 1:
             found = f"workers={self.workers}, live={self.live}, replicas={self.replicas}"
             raise ConfigError(f"RunOptions: expected workers >= 0, live >= 1 and replicas >= 1, found {found}")
+
+
+@dataclass(slots=True, eq=False)
+class _Batch(Generic[State]):
+    """What a model is asked at once, and who asked."""
+
+    observations: list[Observation] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    places: list[tuple[Live[State], int]] = field(default_factory=list)
 
 
 def run(
@@ -184,23 +193,28 @@ def _due(alive: Sequence[Live[State]], pool: Inline[State] | Pool[State]) -> boo
 
 def _think(waiting: Sequence[Live[State]], policies: Sequence[Policy]) -> None:
     """Answer all waiting Propose and Score: one model batch for each kind, n and policy."""
-    batches: dict[tuple[int, int | None], list[tuple[Live[State], int, Observation]]] = defaultdict(list)
+    batches: dict[tuple[int, int | None], _Batch[State]] = defaultdict(_Batch)
+    answers: dict[Live[State], list[Row]] = {}
     for live in waiting:
         assert isinstance(live.ask, (Propose, Score))
+        observations = live.ask.observations
         n = live.ask.n if isinstance(live.ask, Propose) else None  # None: a Score
-        for row, observation in enumerate(live.ask.observations):
-            batches[_player(observation, policies), n].append((live, row, observation))
-    answers: dict[Live[State], dict[int, Row]] = {live: {} for live in waiting}
+        seeds = live.seeds(len(observations)) if n is not None else [0] * len(observations)
+        answers[live] = [[]] * len(observations)
+        for row, (observation, seed) in enumerate(zip(observations, seeds, strict=True)):
+            batch = batches[_player(observation, policies), n]
+            batch.observations.append(observation)
+            batch.seeds.append(seed)
+            batch.places.append((live, row))
     for (player, n), batch in batches.items():
-        observations = [observation for _, _, observation in batch]
         if n is None:
-            rows = _scores(policies[player], observations)
+            rows = _scores(policies[player], batch.observations)
         else:
-            rows = _proposals(policies[player], observations, n, [live.seed(row) for live, row, _ in batch])
-        for (live, row, _), answer in zip(batch, rows, strict=True):
+            rows = _proposals(policies[player], batch.observations, n, batch.seeds)
+        for (live, row), answer in zip(batch.places, rows, strict=True):
             answers[live][row] = answer
     for live, found in answers.items():
-        live.think([found[row] for row in range(len(found))])
+        live.think(found)
 
 
 def _player(observation: Observation, policies: Sequence[Policy]) -> int:

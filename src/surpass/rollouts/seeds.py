@@ -13,3 +13,18 @@ def derive_seed(*parts: int | str) -> int:
     True
     """
     return int.from_bytes(blake2b(json.dumps(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def derive_seeds(*parts: int | str, rows: int) -> list[int]:
+    """Return `derive_seed(*parts, row)` for each row from 0, with what the parts share digested once.
+
+    >>> derive_seeds(0, "and_comm", rows=2) == [derive_seed(0, "and_comm", 0), derive_seed(0, "and_comm", 1)]
+    True
+    """
+    shared = blake2b(json.dumps(parts)[:-1].encode(), digest_size=8)
+    seeds = []
+    for row in range(rows):
+        digest = shared.copy()
+        digest.update(b", %d]" % row)
+        seeds.append(int.from_bytes(digest.digest(), "big") >> 1)
+    return seeds

@@ -18,7 +18,7 @@ import pickle
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -83,7 +83,7 @@ class Inline(Generic[State]):
     """The default: tasks run in this process, when their answers are collected. No deadline can be kept."""
 
     def __init__(self, domain: Domain[State]) -> None:
-        self._domain = domain
+        self._hand = Hand(domain)
         self._queue: list[tuple[int, Task[State]]] = []
         self._tickets = count()
 
@@ -101,9 +101,10 @@ class Inline(Generic[State]):
     def collect(self, *, wait: bool) -> Iterator[tuple[int, Timed[State]]]:
         """Run all tasks taken in so far and yield their answers, in order."""
         queue, self._queue = self._queue, []
-        hand, tasks = Hand(self._domain), deque(task for _, task in queue)
+        self._hand.forget()
+        tasks = deque(task for _, task in queue)
         for ticket, _ in queue:
-            timed = hand.perform(tasks)
+            timed = self._hand.perform(tasks)
             yield ticket, timed
 
 
@@ -117,9 +118,10 @@ class Hand(Generic[State]):
 
     def perform(self, tasks: deque[Task[State]]) -> tuple[State | Failed, float]:
         """Take the first task and return its answer, with the seconds that were spent waiting for it."""
-        while self._begun < min(BEGUN, len(tasks)) and self._begin(tasks[self._begun]):
-            self._begun += 1
-        self._begun = max(0, self._begun - 1)
+        if self._ahead is not None:
+            while self._begun < min(BEGUN, len(tasks)) and self._begin(self._ahead, tasks[self._begun]):
+                self._begun += 1
+            self._begun = max(0, self._begun - 1)
         task, began = tasks.popleft(), time.perf_counter()
         answer: State | Failed
         try:
@@ -132,8 +134,9 @@ class Hand(Generic[State]):
         """Know that nobody will ask for what has begun."""
         self._begun = 0
 
-    def _begin(self, task: Task[State]) -> bool:
-        return self._ahead is not None and not isinstance(task, Problem) and self._ahead(*task)
+    @staticmethod
+    def _begin(ahead: Callable[[State, str], bool], task: Task[State]) -> bool:
+        return not isinstance(task, Problem) and ahead(*task)
 
 
 @dataclass(slots=True, eq=False)

@@ -6,8 +6,6 @@ and pass@k need.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from surpass.core import (
     BudgetSpent,
     Conversation,
@@ -39,43 +37,46 @@ def sample(
     unfinished at `max_steps` or for which the policy has no proposal is REJECTED ("depth", "silent"); one that our
     machinery or the budget ended is UNKNOWN ("lost", "budget").
     """
-    empty = Trajectory(problem, (), Verdict(Status.UNKNOWN))
     verdict = domain.verify(state)
     if verdict is not None:
         for _ in range(n):
-            yield replace(empty, verdict=verdict, info={"end": "verdict"})
+            yield Trajectory(problem, (), verdict, {"end": "verdict"})
         return
-    playing = [(state, empty)] * n
+    playing: list[tuple[State, list[Step]]] = [(state, []) for _ in range(n)]
     try:
         for depth in range(max_steps):
             seen = [domain.observe(state) for state, _ in playing]
             rows = yield from (propose(seen, 1) if depth else _first(seen[0], n))
-            for (_, record), row in zip(playing, rows, strict=True):
-                if not row:
-                    yield replace(record, verdict=SILENT, info={"end": "silent"})
-            playing = [one for one, row in zip(playing, rows, strict=True) if row]
-            chosen = [Step(observation, row[0]) for observation, row in zip(seen, rows, strict=True) if row]
-            pairs = [(state, step.proposal.action) for (state, _), step in zip(playing, chosen, strict=True)]
-            states = yield from apply(pairs)
-            moved = []
-            for (_, record), step, after in zip(playing, chosen, states, strict=True):
-                longer = replace(record, steps=(*record.steps, step))
+            still: list[tuple[State, list[Step]]] = []
+            chosen: list[Step] = []
+            for play, observation, row in zip(playing, seen, rows, strict=True):
+                if row:
+                    still.append(play)
+                    chosen.append(Step(observation, row[0]))
+                else:
+                    yield Trajectory(problem, tuple(play[1]), SILENT, {"end": "silent"})
+            playing = still  # as they stand should the budget not pay for what comes
+            states = yield from apply(
+                [(state, step.proposal.action) for (state, _), step in zip(playing, chosen, strict=True)]
+            )
+            playing = []
+            for (_, steps), step, after in zip(still, chosen, states, strict=True):
+                steps.append(step)
                 if isinstance(after, Lost):
                     lost = Verdict(Status.UNKNOWN, (), f"sample: lost, {after.reason}")
-                    yield replace(longer, verdict=lost, info={"end": "lost"})
+                    yield Trajectory(problem, tuple(steps), lost, {"end": "lost"})
                 elif verdict := domain.verify(after):
-                    yield replace(longer, verdict=verdict, info={"end": "verdict"})
+                    yield Trajectory(problem, tuple(steps), verdict, {"end": "verdict"})
                 else:
-                    moved.append((after, longer))
-            playing = moved
+                    playing.append((after, steps))
             if not playing:
                 return
     except BudgetSpent:
-        for _, record in playing:
-            yield replace(record, verdict=BUDGET, info={"end": "budget"})
+        for _, steps in playing:
+            yield Trajectory(problem, tuple(steps), BUDGET, {"end": "budget"})
         return
-    for _, record in playing:
-        yield replace(record, verdict=DEPTH, info={"end": "depth"})
+    for _, steps in playing:
+        yield Trajectory(problem, tuple(steps), DEPTH, {"end": "depth"})
 
 
 def _first(root: Observation, n: int) -> Conversation[list[list[Proposal]]]:
