@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
 from surpass import cli
-from surpass.domains.proofs import sandbox
+from surpass.domains.proofs import launch, sandbox
 from surpass.domains.proofs.rocq import protocol
 from surpass.domains.proofs.rocq.protocol import CommandFailed, DeadlinePassed, Limits, Toplevel
 from surpass.domains.proofs.sandbox import LEVELS, confined, environment, refusal
@@ -172,6 +174,51 @@ def test_the_network_is_reached_from_outside_namespaces_alone(level: str, tmp_pa
         command = confined(["bash", "-c", told], str(tmp_path / "scratch"), level=level)
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout == "reached\n") is ("namespaces" not in level)
+
+
+REACH = """
+import os, socket, sys
+folder = sys.argv[1]
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    for make in (lambda: socket.socket(socket.AF_UNIX, kind), lambda: socket.socketpair(socket.AF_UNIX, kind)[0]):
+        try:
+            with make() as one:
+                one.connect(folder + ("/stream" if kind == socket.SOCK_STREAM else "/datagram"))
+                one.send(b"x")
+            print("socket", int(kind))
+        except OSError as refused:
+            print(refused, file=sys.stderr)
+try:
+    os.write(os.open(folder + "/pipe", os.O_WRONLY | os.O_NONBLOCK), b"x")
+    print("pipe")
+except OSError as refused:
+    print(refused, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("level", OFFERED)
+def test_sockets_and_pipes_of_the_caller_are_reached_from_outside_namespaces_alone(level: str) -> None:
+    landlock = launch._libc.syscall(launch._LANDLOCK_CREATE, None, 0, launch._LANDLOCK_VERSION) > 0
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:  # the name of a socket is short
+        os.chmod(place, 0o755)
+        for kind, name in ((socket.SOCK_STREAM, "stream"), (socket.SOCK_DGRAM, "datagram")):
+            server = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+            server.bind(f"{place}/{name}")
+            os.chmod(f"{place}/{name}", 0o777)  # for another user too
+            if kind == socket.SOCK_STREAM:
+                server.listen()
+        os.mkfifo(f"{place}/pipe")
+        os.chmod(f"{place}/pipe", 0o666)
+        reader = os.open(f"{place}/pipe", os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, reader)
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        command = confined([sys.executable, "-I", "-S", "-c", REACH, place], scratch, level=level)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    reached = ["socket 1", "socket 2", "socket 2", "pipe"]  # a stream of a pair is connected already
+    if "namespaces" in level:
+        reached = [] if landlock else ["pipe"]
+    assert done.stdout.splitlines() == reached, done.stderr
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("level", NAMESPACES)

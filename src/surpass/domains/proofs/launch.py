@@ -8,9 +8,11 @@ of this process. Whatever the kernel refuses ends it with status 1 and the reaso
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
+import struct
 import sys
 
 FILE = 256 << 20  # bytes of one written file, and of all together where the folder is in memory
@@ -22,6 +24,13 @@ _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
 _MOUNT_SETATTR, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY, _AT_FDCWD = 442, 0x8000, 0x1, -100  # one number on all processors
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 8, 24, 38, 47
 _CAP_DAC_READ_SEARCH, _CAPABILITIES_V3 = 2, 0x20080522
+# By processor: its number among architectures, and those of socket and socketpair.
+_SOCKETS = {"x86_64": (0xC000003E, 41, 53), "aarch64": (0xC00000B7, 198, 199)}
+_IO_URING_SETUP, _OTHER_TABLE = 425, 0x40000000  # another way to a socket; x86 has a second table of calls
+_PR_SET_SECCOMP, _FILTER, _ALLOW, _REFUSE = 22, 2, 0x7FFF0000, 0x00050000 | errno.EACCES
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # instructions of a filter
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_LANDLOCK_VERSION, _LANDLOCK_BENEATH, _LANDLOCK_WRITE = 1, 1, 0x2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,6 +50,8 @@ def main() -> None:
     _end_with(int(caller))
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
     if namespaces:
+        _write_beneath(folder, os.devnull)
+        _no_sockets()
         _be_alone()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what it executes would inherit that
     os.chdir(folder)
@@ -75,6 +86,47 @@ def _only_writable(folder: str) -> None:
     _check(done, "read-only mounts")
     flags, options = _MS_NOSUID | _MS_NODEV, f"size={FILE},nr_inodes=10000,mode=700"
     _check(_libc.mount(b"surpass", os.fsencode(folder), b"tmpfs", flags, options.encode()), "scratch in memory")
+
+
+def _no_sockets() -> None:
+    """Refuse every new socket: one of a file (of a user's services) is reached through no network."""
+    machine = os.uname().machine
+    if machine not in _SOCKETS:
+        sys.exit(f"sockets cannot be refused on {machine}")
+    table, *calls = _SOCKETS[machine]
+    calls.append(_IO_URING_SETUP)
+    steps = [
+        (_LOAD, 0, 0, 4),  # whose table of calls
+        (_EQUAL, 0, len(calls) + 3, table),
+        (_LOAD, 0, 0, 0),  # the call
+        (_AT_LEAST, len(calls) + 1, 0, _OTHER_TABLE),
+        *((_EQUAL, len(calls) - index, 0, call) for index, call in enumerate(calls)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    kept = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(kept))
+    _check(_libc.prctl(_PR_SET_SECCOMP, _FILTER, program, 0, 0), "no sockets")
+
+
+def _write_beneath(*places: str) -> None:
+    """Open for writing only what lies beneath these places: a pipe of a file is written to on a read-only mount too.
+
+    Done where the kernel has Landlock, and left where it has not: see the table in rocq/README.md.
+    """
+    if _libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION) < 1:
+        return
+    handled = ctypes.c_uint64(_LANDLOCK_WRITE)
+    rules = _libc.syscall(_LANDLOCK_CREATE, ctypes.byref(handled), ctypes.sizeof(handled), 0)
+    _check(rules, "Landlock")
+    for place in places:
+        at = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        beneath = struct.pack("=Qi", _LANDLOCK_WRITE, at)
+        _check(_libc.syscall(_LANDLOCK_ADD, rules, _LANDLOCK_BENEATH, beneath, 0), f"Landlock, {place}")
+        os.close(at)
+    _check(_libc.syscall(_LANDLOCK_RESTRICT, rules, 0), "Landlock")
+    os.close(rules)
 
 
 def _be_nobody(folder: str) -> None:

@@ -9,8 +9,9 @@ rlimit      address space, CPU time, 256 MB a file, no core dumps, no new privil
 scratch     an empty folder of its own as working directory and home, removed at the end
 user        a user that nobody else is: writes elsewhere only where everybody may (/tmp), signals and traces nobody, 32
             processes and threads at most; reads what the caller may read. Needs root with CAP_DAC_READ_SEARCH
-namespaces  no network; every file system read-only but the scratch folder, which is in memory and holds 256 MB; what it
-            starts ends with it, 32 at most unless root is the user. Needs root, or a kernel that lets users have them
+namespaces  no network and no socket of a file; every file system read-only but the scratch folder, which is in memory
+            and holds 256 MB, and with Landlock no pipe of a file either; what it starts ends with it, 32 at most unless
+            root is the user. Needs root, or a kernel that lets users have them, and an x86-64 or ARM processor
 
 Not here: how one process is limited in time (`protocol`), and containers or machines, which fence in all of us.
 """
