@@ -63,11 +63,11 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     Raises ConfigError for numbers that do not fit, DataError and VerifierError for a corpus that cannot be had.
     """
     at_least(config, folds=2, ks=1, goals=1, epochs=1, width=1, negatives=1, jobs=1)
+    wanted = ExtractConfig(out=str(config.corpus), subset=config.subset, jobs=config.jobs)
+    obtain(wanted, [preset.corpus for preset in PRESETS.values()])
     run = begin("premises", config, out=out, resume=resume, free=("jobs",))
     console = Console(stderr=True)
     console.print(f"run folder: {run.path}")
-    wanted = ExtractConfig(out=str(config.corpus), subset=config.subset, jobs=config.jobs)
-    obtain(wanted, [preset.corpus for preset in PRESETS.values()])
     collect(config.corpus, jobs=config.jobs)
     library = Library(config.corpus)
     problems = corpora.problems(config.corpus, "all")

@@ -42,9 +42,7 @@ class ProveReport:
     noun: str = "lemmas"  # what the prover calls statements
     diff: str = ""  # what writing has changed; empty where nothing was written
     refusal: str = ""  # why the file was left as it was although writing was asked for
-    left_out: Mapping[str, str] = field(
-        default_factory=dict
-    )  # problem key -> what the checker says of the file with it
+    left_out: Mapping[str, str] = field(default_factory=dict)  # problem key -> what is said of the file with its proof
     known: int = 0  # proofs whose fresh verdict was remembered from before
 
     @property
