@@ -25,11 +25,18 @@ from surpass.errors import VerifierError
 
 Json = Mapping[str, Any]
 
-# What Lean says when a limit ended a tactic: of that, nothing follows about the goal.
+# What Lean says when a limit ended a tactic: of that, nothing follows about the goal. Messages show goals, and names in
+# them may be any words: so words count at the beginning of a line, where no term stands, or behind a word in
+# parentheses, which no term has. `rules` keeps them out of strings.
+LIMITS = (
+    r"maximum recursion depth|maximum number of steps exceeded|deep recursion|stack overflow|out of memory"
+    r"|excessive memory|deterministic timeout|\(deterministic\)|\(kernel\)"
+)
 _EXHAUSTED = re.compile(
-    r"deterministic\) timeout|maxHeartbeats|maximum recursion depth|deep recursion|stack overflow|out of memory"
-    r"|excessive memory|maximum number of steps exceeded|interrupted",
-    re.IGNORECASE,
+    r"\(deterministic\) timeout|\(kernel\) (?:deep recursion|deterministic timeout|excessive memory)"
+    r"|^(?:[^\n:]{0,60} failed[,:] )?(?:maximum recursion depth has been reached|maximum number of steps exceeded)"
+    r"|^(?:deep recursion|stack overflow|out of memory|excessive memory)|^interrupted$",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 

@@ -15,6 +15,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
+from surpass.domains.proofs.lean.protocol import LIMITS
+
 LONGEST = 4096  # characters
 
 # Letters of Lean's identifiers beyond ASCII: Greek without lambda, Pi and Sigma; letter-like symbols; script and
@@ -34,6 +36,7 @@ _TOKEN = re.compile(
     |(?P<symbol>@\[|.|\n)""",
     re.VERBOSE | re.DOTALL,
 )
+_LIMIT = re.compile(LIMITS, re.IGNORECASE)  # or a failure of its own would be taken for one of ours
 _CLOSING = {")": "(", "]": "[", "}": "{", "⟩": "⟨"}
 _OPENING = frozenset(_CLOSING.values())
 
@@ -109,12 +112,16 @@ def _refusals(text: str) -> Iterator[str]:
         match token.lastgroup:
             case "name":
                 yield from _word_refusals(word, text[max(0, token.start() - 2) : token.start()])
+            case "quoted" if _LIMIT.search(word):
+                yield "expected a name that does not speak of limits"
             case "quoted":
                 yield from _named_refusals(word[1:-1])
             case "number" if re.match(r"[A-Za-z_'\"]", after):
                 yield f"expected a plain number, found {word + after!r}"  # 0b1sorry: where does the number end?
             case "string" if before[-1:].isalnum() or before[-1:] in ("!", "#", "_", "'"):
                 yield "expected a plain string, found a raw or interpolated one"
+            case "string" if "\\" in word or _LIMIT.search(word):
+                yield "expected a string without escapes that does not speak of limits"
             case "comment":
                 yield "expected no comment"
             case "symbol" if word in ('"', "«", "»", "'", "`", "@[", "\\") and not (
