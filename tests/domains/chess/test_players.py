@@ -98,7 +98,7 @@ def test_players_by_name(tmp_path: Path) -> None:
         for spec in (
             "random",
             f"raw=model:{moves},temperature=0.5,top_p=0.9",
-            f"masked=model:{moves},legal=yes",
+            f"masked=model:{moves},legal=yes,resign=yes",
             f"letters=model:{characters},typical=0.9,tries=2",
             f"votes=majority:{tmp_path / 'games.pgn'}",
             f"tree=mcts:{moves},simulations=4",
@@ -137,6 +137,8 @@ def test_players_by_name(tmp_path: Path) -> None:
         "model:{run},legal=perhaps",
         "model:{run},tries=0",
         "model:{run},strength=1500",
+        "model:{run},resign=yes",
+        "model:{letters},legal=yes,resign=yes",
         "mcts:{letters},simulations=2",
     ],
 )
