@@ -291,18 +291,22 @@ def test_chances_of_several_choices_are_read_off_one_reading() -> None:
             assert several[at] == pytest.approx(one[0], abs=1e-4)
 
 
-def test_among_legal_moves_a_model_resigns_only_where_it_may() -> None:
-    """The result in which the side to move has lost is drawn as often as the model says, and is none of the moves."""
-    after = seen("e2e4")
-    assert after.legal is not None
+def test_among_legal_moves_a_model_resigns_as_often_as_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is illegal goes to the legal moves alone: a model that knows few of them does not give up for that."""
+    after, other = seen("e2e4"), seen("e2e4", "e7e5", "g1f3")
+    logits = torch.zeros(1, MOVES.size)
+    logits[0, MOVES.place["1-0"]] = 7.0  # Black, to move, has lost
+    chance = float(logits.softmax(-1)[0, MOVES.place["1-0"]])
     never = ModelPlayer(network(MOVES.size), MOVES, LEGAL)
     may = never.with_choice(Choice(legal_only=True, resigns=True))
-    seeds = range(2000)
-    assert {row[0].action for row in never.propose([after] * 2000, 1, seeds=seeds)} <= set(after.legal)
-    drawn = Counter(row[0].action for row in may.propose([after] * 2000, 1, seeds=seeds))
-    assert set(drawn) <= {*after.legal, RESIGN}
-    logits = never._logits([after])[0]
-    ids = [MOVES.place[move] for move in (*after.legal, LOST[1])]
-    chance = float(logits[ids].softmax(-1)[-1])
-    assert drawn[RESIGN] / 2000 == pytest.approx(chance, abs=4 * (chance / 2000) ** 0.5 + 1e-3)
-    assert drawn[RESIGN] > 0
+    for one in (never, may):
+        monkeypatch.setattr(one, "_logits", lambda observations: logits.expand(len(observations), -1))
+    rows = [after, other] * 1000
+    assert RESIGN not in {row[0].action for row in never.propose(rows, 1, seeds=range(2000))}
+    found = may.propose(rows, 1, seeds=range(2000))
+    for at, position in enumerate((after, other)):
+        drawn = Counter(row[0].action for row in found[at::2])
+        assert set(drawn) == {*(position.legal or ()), RESIGN}
+        assert drawn[RESIGN] / 1000 == pytest.approx(chance, abs=0.06)
+    (given,) = {row[0].logp for row in found if row[0].action == RESIGN}
+    assert given == pytest.approx(math.log(chance), abs=1e-5)

@@ -47,7 +47,7 @@ class Choice:
     top_p: float = 1.0
     typical: float = 1.0
     legal_only: bool = False
-    resigns: bool = False  # among legal moves: the result in which it has lost may be drawn too, as it may be raw
+    resigns: bool = False  # among legal moves: it may resign, too, with the probability that it has raw
 
     def __post_init__(self) -> None:
         if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1 and 0 < self.typical <= 1):
@@ -190,13 +190,22 @@ class ModelPlayer:
         legal: list[Sequence[str]] = [one.legal or () for one in observations]
         if not all(legal):
             raise ModelError("choosing among legal moves needs the legal moves of every observation, found none in one")
-        if resigns:
-            legal = [(*moves, LOST[one.seat]) for moves, one in zip(legal, observations, strict=True)]
         width = max(map(len, legal))
         ids = [[self.vocabulary.place[move] for move in moves] + [-1] * (width - len(moves)) for moves in legal]
         where = torch.tensor(ids)
         chosen = logits.gather(-1, where.clamp(min=0)).masked_fill(where < 0, -torch.inf)
-        return chosen.log_softmax(-1), legal
+        moving = chosen.log_softmax(-1)
+        if not resigns:
+            return moving, legal
+        # To resign is as likely as raw: what is illegal goes to the moves alone, or few legal moves would mean despair.
+        ends = torch.tensor([[self.vocabulary.place[LOST[one.seat]]] for one in observations])
+        gives_up = logits.log_softmax(-1).gather(-1, ends)
+        stays = torch.log1p(-gives_up.exp().clamp(max=1 - 1e-6))
+        filled = [
+            (*moves, *[""] * (width - len(moves)), LOST[one.seat])
+            for moves, one in zip(legal, observations, strict=True)
+        ]
+        return torch.cat([moving + stays, gives_up], dim=-1), filled
 
     @torch.inference_mode()
     def _logits(self, observations: Sequence[Observation]) -> Tensor:
