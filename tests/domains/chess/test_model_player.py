@@ -10,7 +10,7 @@ import torch
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from surpass.core import Observation
-from surpass.domains.chess.arena import LOST, RESIGN, Pairing, Played, Player, play
+from surpass.domains.chess.arena import RESIGN, Pairing, Played, Player, play
 from surpass.domains.chess.character_player import CharacterPlayer
 from surpass.domains.chess.memory import Memory
 from surpass.domains.chess.model_player import Choice, ModelPlayer, draw, window
