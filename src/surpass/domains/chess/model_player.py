@@ -201,7 +201,7 @@ class ModelPlayer:
         ends = torch.tensor([[self.vocabulary.place[LOST[one.seat]]] for one in observations])
         gives_up = logits.log_softmax(-1).gather(-1, ends)
         stays = torch.log1p(-gives_up.exp().clamp(max=1 - 1e-6))
-        filled = [
+        filled: list[Sequence[str]] = [
             (*moves, *[""] * (width - len(moves)), LOST[one.seat])
             for moves, one in zip(legal, observations, strict=True)
         ]
