@@ -22,7 +22,7 @@ from surpass.experiments import objectives_table
 from surpass.experiments.objectives import PRESETS, Config, main
 from surpass.experiments.objectives_arms import ARMS, ON_ROCQ, arms_of, check, seeds_of
 from surpass.experiments.objectives_table import SPENT, outcome, show
-from surpass.experiments.objectives_tasks import EMBEDDED, opened
+from surpass.experiments.objectives_tasks import EMBEDDED, KEYS, opened
 from surpass.experiments.records import Unit, correct, passes, solved
 from surpass.objectives.batch import Batch
 from surpass.store import Run
@@ -59,7 +59,8 @@ def test_a_run_ends_with_every_arm_of_every_domain_and_a_page(finished: Path) ->
         page = (finished / domain / "report.html").read_text(encoding="utf-8")
         assert all(arm in page for arm in ARMS)
         assert "log2 k" in page
-        assert len(show(domain, found)) == 4
+        assert len(show(domain, found)) == 5
+        assert list(found["variety"]) == list(ARMS)
 
 
 @pytest.mark.parametrize("arm", TRAINED)
@@ -222,6 +223,20 @@ def test_solutions_are_counted_up_to_their_normal_form() -> None:
     assert values["search"].tolist() == solved(units, keys).tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert correct(units, keys).tolist() == [[3, 0], [0, 0]]
     assert passes(units, keys) == {"1": 0.25, "2": 0.25}
+
+
+def test_variety_is_counted_over_solutions_and_among_arms() -> None:
+    """Of two arms one has two solutions of a problem, the other the first of them alone."""
+    easy = pose([1, 1, 4, 6])
+    first = hand(easy, "6 * 4 = 24", "24 * 1 = 24", "24 * 1 = 24")
+    second = hand(easy, "1 - 1 = 0", "6 * 4 = 24", "24 + 0 = 24")
+    units = {"sft": [Unit(0, [], [first, second], {})], "grpo": [Unit(0, [], [first, first], {})]}
+    found = objectives_table._variety(units, KEYS["game24"])
+    assert {arm: (row["diversity"], row["creativity"]) for arm, row in found.items()} == {
+        "sft": (2.0, 0.5),
+        "grpo": (1.0, 0.0),
+    }
+    assert found["sft"]["vendi"]["1"] > found["grpo"]["vendi"]["1"] == pytest.approx(1)
 
 
 def test_an_outcome_needs_an_interval_without_zero_and_something_to_compare() -> None:

@@ -44,6 +44,7 @@ class Arm:
     teacher: Literal["demonstrations", "policy", "any"] = "any"  # whose trajectories it must learn from
     conditional: bool = False  # speaks of ended actions alone
     effort: int = 1  # times the steps of the task: where noise does not vanish at the fixed point, patience must
+    samples: int = 1  # times the samples of a step, for the same reason
 
     @property
     def promised(self) -> bool:
@@ -90,7 +91,7 @@ def _weighted(task: Task) -> Target:
 
 
 def _group(task: Task) -> Target:
-    return targets.group_relative(task.space, kl=1.0, n=task.group)
+    return targets.group_relative(task.space, kl=1.0, n=QUIET * task.group)
 
 
 def _shown(task: Task) -> Target:
@@ -102,6 +103,7 @@ def _limited(task: Task) -> Target:
 
 
 BETA: Mapping[str, Any] = MappingProxyType({"beta": 1.0})
+QUIET = 8  # times the samples of a step of `grpo`: its gradient stays noisy where it has no mean any more
 DR_GRPO = MappingProxyType({"kl": 1.0, "scale": "none", "lengths": "sum"})
 
 ARMS: dict[str, Arm] = {
@@ -132,7 +134,15 @@ ARMS: dict[str, Arm] = {
     ),
     "flowrl": Arm("flowrl", "p_ref exp(|x| (beta log R - log Z))", _weighted, options=BETA, heads=("log_z",), effort=3),
     "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2),
-    "grpo": Arm("grpo", "p_ref k / (k + V - Q) in every state", _group, options=DR_GRPO, teacher="policy", effort=4),
+    "grpo": Arm(
+        "grpo",
+        "p_ref k / (k + V - Q) in every state",
+        _group,
+        options=DR_GRPO,
+        teacher="policy",
+        effort=4,
+        samples=QUIET,
+    ),
     "ppo": Arm(
         "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=4
     ),

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from surpass import report
 from surpass.core import Status
-from surpass.evaluation.diversity import solutions
+from surpass.evaluation.diversity import ORDERS, creativity, distinct_per_solved, solutions, vendi_per_solved
 from surpass.evaluation.passk import pass_at_k
 from surpass.evaluation.statistics import Interval, hierarchical, paired_bootstrap
 from surpass.experiments.objectives_arms import ARMS, arms_of, caps_of, seeds_of
-from surpass.experiments.objectives_tasks import KEYS
+from surpass.experiments.objectives_tasks import KEYS, Key
 from surpass.experiments.proof_flow_data import machine
 from surpass.experiments.records import Unit, correct, passes, solved, units
 from surpass.recorded import recheck
@@ -56,6 +56,7 @@ def _domain(config: Config, folder: Path, domain: str) -> dict[str, Any]:
     values = {arm: _values(config, domain, those, problems) for arm, those in found.items()}
     return {
         "arms": {arm: _row(found[arm], problems, values[arm]) | _spent(config, folder, arm, domain) for arm in found},
+        "variety": _variety(found, KEYS[domain]),
         "comparisons": _comparisons(values),
         "caps": {**caps_of(config, domain), "minutes": config.minutes},
         "settings": {arm: ARMS[arm].told for arm in found},
@@ -75,6 +76,21 @@ def _values(config: Config, domain: str, found: Sequence[Unit], problems: Sequen
         "search": solved(found, problems),
         "distinct": distinct,
     }
+
+
+def _variety(found: Mapping[str, Sequence[Unit]], key: Key) -> dict[str, dict[str, Any]]:
+    """Return the measures of Flow of Reasoning and Vendi scores of each arm's samples, means over seeds."""
+    seeds = range(min(map(len, found.values())))
+    creative = [creativity({arm: those[i].samples for arm, those in found.items()}, key=key) for i in seeds]
+    rows = {}
+    for arm, those in found.items():
+        scores = [vendi_per_solved(unit.samples) for unit in those]
+        rows[arm] = {
+            "diversity": float(np.mean([distinct_per_solved(unit.samples, key=key) for unit in those])),
+            "creativity": float(np.mean([shares[arm] for shares in creative])),
+            "vendi": {f"{order:g}": float(np.mean([score[order] for score in scores])) for order in ORDERS},
+        }
+    return rows
 
 
 def _row(found: Sequence[Unit], problems: Sequence[str], values: Values) -> dict[str, Any]:
@@ -165,7 +181,13 @@ def show(domain: str, summary: Mapping[str, Any]) -> list[Table]:
         gains.add_row(
             pair, *(f"{row[name]['outcome']} {_shown(name, row[name])}" if name in row else "-" for name in measures)
         )
-    return [table for table in (reached, paid, settings, gains) if table.rows]
+    varied = Table(
+        "arm", "diversity", "creativity", "vendi, by order", title="of the correct samples, means over seeds"
+    )
+    for arm, row in summary["variety"].items():
+        orders = ", ".join(f"{order}: {score:.2f}" for order, score in row["vendi"].items())
+        varied.add_row(arm, f"{row['diversity']:.2f}", f"{row['creativity']:.2f}", orders)
+    return [table for table in (reached, varied, paid, settings, gains) if table.rows]
 
 
 def _shown(measure: str, found: Mapping[str, Any]) -> str:

@@ -134,6 +134,7 @@ def _converse(
     alive: list[Live[State]] = []
     posted: dict[int, tuple[Live[State], int]] = {}  # ticket -> what waits for its answer
     errors: list[Exception] = []
+    telling = [policy if isinstance(policy, Truncates) else None for policy in policies]
 
     def post(live: Live[State]) -> None:
         for index, task in enumerate(live.take_tasks()):
@@ -165,7 +166,7 @@ def _converse(
             alive = [live for live in alive if not live.over]
             while unread and unread[0].over:
                 live = unread.popleft()
-                yield from (_marked(record, policies) for record in live.records)
+                yield from (_marked(record, telling) for record in live.records)
                 errors.extend(live.errors)
     finally:
         for live in alive:
@@ -175,10 +176,12 @@ def _converse(
         raise errors[0]
 
 
-def _marked(record: Trajectory, policies: Sequence[Policy]) -> Trajectory:
-    """Say how many actions were cut at the limit of their tokens, where the policy can tell."""
-    players = [(step.proposal, policies[_player(step.observation, policies)]) for step in record.steps]
-    cut = [policy.truncated(proposal) for proposal, policy in players if isinstance(policy, Truncates)]
+def _marked(record: Trajectory, telling: Sequence[Truncates | None]) -> Trajectory:
+    """Say how many actions were cut at the limit of their tokens, where the policy of their seat can tell."""
+    if all(policy is None for policy in telling):
+        return record
+    players = [(step.proposal, telling[_player(step.observation, telling)]) for step in record.steps]
+    cut = [policy.truncated(proposal) for proposal, policy in players if policy is not None]
     return replace(record, info={**record.info, "truncated": sum(cut)}) if cut else record
 
 
@@ -217,7 +220,7 @@ def _think(waiting: Sequence[Live[State]], policies: Sequence[Policy]) -> None:
         live.think(found)
 
 
-def _player(observation: Observation, policies: Sequence[Policy]) -> int:
+def _player(observation: Observation, policies: Sequence[object]) -> int:
     if len(policies) == 1:
         return 0
     if observation.seat >= len(policies):
