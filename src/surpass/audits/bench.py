@@ -36,7 +36,7 @@ CLOSE = 0.02  # the total variation to stay below where an objective promises it
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What to audit. All of it takes two cores the better part of an hour, most of it `grpo`."""
+    """What to audit. All of it takes two cores about an hour (estimated), most of it for `grpo`."""
 
     tasks: tuple[str, ...] = tuple(TASKS)  # bits, kernel, game24, blocksworld: tables; bit_words, integer: transformers
     objectives: tuple[str, ...] = tuple(OBJECTIVES)
