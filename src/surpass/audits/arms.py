@@ -43,7 +43,7 @@ class Arm:
     relative: bool = True
     teacher: Literal["demonstrations", "policy", "any"] = "any"  # whose trajectories it must learn from
     conditional: bool = False  # speaks of ended actions alone
-    effort: int = 1  # times the steps of the task: where noise does not vanish at the fixed point, patience must
+    effort: int = 1  # times the steps of a table: where noise does not vanish at the fixed point, patience must
     samples: int = 1  # times the samples of a step, for the same reason
 
     @property

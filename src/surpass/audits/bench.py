@@ -147,7 +147,7 @@ def audit(cell: Cell, steps: int = 0) -> Outcome:
     source = lesson(task, arm)
     whole = source != "samples" and not task.sampled  # a table without noise: longer steps
     numbers = TrainConfig(
-        steps=steps or (300 if whole else task.steps) * arm.effort,
+        steps=steps or (task.steps if name in WRITTEN else (300 if whole else task.steps) * arm.effort),
         learning_rate=0.3 if whole else task.learning_rate,
         head_learning_rate=1.0 if whole else 0.1,
         schedule="cosine",

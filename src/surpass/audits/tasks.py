@@ -194,6 +194,7 @@ def _written(name: str, domain: Word, letters: str, longest: int, seed: int) -> 
         policy,
         policy,
         1e-3,
+        steps=600,
         group=64,
         prefix_reward=prefixes,
     )
