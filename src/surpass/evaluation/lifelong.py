@@ -5,7 +5,7 @@
     forgetting      mean over j < k - 1 of  max_{i < k - 1} R[i, j] - R[k - 1, j]       (Chaudhry et al. 2018: FM)
     backward        mean over i > j of  R[i, j] - R[j, j]                               (Diaz-Rodriguez et al. 2018)
     plasticity      mean over i > 0 of  R[i, i] - R[i - 1, i]                           what a task's own lessons add
-    resilience      min_i a_i / max_i a_i,   a_i = mean over j <= i of R[i, j]
+    resilience      min_i a_i / max_i a_i,   a_i = mean over j <= i of R[i, j];   of shares only, else 1
     windowed        the largest fall (forgetting) or rise (plasticity) of a_i within w stages  (De Lange et al. 2023)
 
 These are the kinds of measures that LeanAgent reports (Kumarappan et al. 2025, arXiv 2410.06209; there of recall, over
@@ -36,7 +36,7 @@ def lifelong(table: ArrayLike, *, window: int = 5) -> dict[str, float]:
         "forgetting": round(float(np.mean([best[j] - found[last, j] for j in range(last)])), 12),
         "backward": round(float(np.mean([found[i, j] - found[j, j] for i, j in earlier(k)])), 12),
         "plasticity": round(float(np.mean([found[i, i] - found[i - 1, i] for i in range(1, k)])), 12),
-        "resilience": float(seen.min() / seen.max()) if seen.max() > 0 else 1.0,
+        "resilience": float(seen.min() / seen.max()) if seen.min() >= 0 < seen.max() else 1.0,
         "windowed_forgetting": _steepest(-seen, window),
         "windowed_plasticity": _steepest(seen, window),
         "final": float(found[last].mean()),
