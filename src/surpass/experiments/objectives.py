@@ -1,12 +1,11 @@
 """Objectives: from the same start and under the same caps, which objective learns to solve the most, and how variously?
 
-Every arm goes on from one supervised checkpoint per domain and seed, until it has sampled, learned from or verified as
-much as any arm may; what it really spent stands beside what it reached. Domains: the kernel, three puzzles, and lemmas
-of Rocq's library where `--domains rocq` asks for them. The question, the arms, the numbers and what they do not show:
-`objectives.md`.
+Every arm goes on from one supervised checkpoint per domain, until it has sampled, learned from or verified as much as
+any arm may; what it really spent stands beside what it reached. Domains: the kernel, three puzzles, and lemmas of
+Rocq's library. The question, the arms, the numbers and what they do not show: `objectives.md`.
 
-    domain, seed: start (supervised) ──┬── base, sft, ..., log_variance, ... each trained, searched, sampled ── table
-                                       └── all from its weights, all with it as the frozen reference
+    domain: start (supervised) ──┬── base, sft, ..., log_variance, ... each seed trained, searched, sampled ── table
+                                 └── all from its weights, all with it as the frozen reference
 """
 
 from __future__ import annotations
@@ -72,6 +71,7 @@ PRESETS: Mapping[str, Config] = {
     "small": Config(),
     "full": Config(
         model="mini",
+        rate=3e-4,
         explore_problems=1000,
         test_problems=140,
         start_steps=4000,
