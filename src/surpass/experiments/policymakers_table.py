@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from surpass.evaluation.statistics import Interval, bootstrap, paired_bootstrap
@@ -106,8 +107,9 @@ def steps_to(welfare: Curve, level: float, last: int) -> NDArray[np.int64]:
 def show(name: str, summary: Mapping[str, Any]) -> Table:
     """Return the table of a society to print."""
     caption = f"{summary['terms']} terms of {summary['environment_steps_per_term']} environment steps"
-    table = Table(title=name, caption=f"{caption}, {len(summary['seeds'])} seeds; 95 % intervals; ? unknown terms")
-    table.add_column("principal")
+    table = Table(title=name, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.caption = f"{caption}, {len(summary['seeds'])} seeds; 95 % intervals; ? unknown terms"
+    table.add_column("principal", no_wrap=True)
     columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in summary["arms"].values())}
     for title in columns.values():
         table.add_column(title, justify="right")
@@ -118,7 +120,7 @@ def show(name: str, summary: Mapping[str, Any]) -> Table:
 
 def _told(value: Any, *, interval: bool) -> str:
     if isinstance(value, Mapping):
-        return f"{value['mean']:.3g}" + (f" ({value['low']:.3g} to {value['high']:.3g})" if interval else "")
+        return f"{value['mean']:.3g}" + (f"\n({value['low']:.3g}, {value['high']:.3g})" if interval else "")
     return "–" if value is None else str(value)
 
 
