@@ -229,6 +229,30 @@ def test_what_detaches_itself_ends_with_the_prover(level: str, tmp_path: Path) -
     assert gone(seconds)
 
 
+def test_a_prover_that_is_killed_while_it_starts_leaves_no_process() -> None:
+    """The first process of a namespace, late in asking to end with the prover, finds that it has gone."""
+    script = """
+import os, time
+from surpass.domains.proofs import launch
+class Late:
+    def prctl(self, *asked): time.sleep(0.5); return libc.prctl(*asked)
+libc, launch._libc = launch._libc, Late()
+print(os.getpid(), flush=True)
+launch._be_alone()
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = f"surpass-{process.stdout.readline().strip()}"
+        time.sleep(0.2)
+        process.kill()
+    time.sleep(1)
+    left = [one for one in psutil.process_iter(["cmdline"]) if name in (one.info["cmdline"] or ())]
+    for one in left:
+        one.kill()
+    assert left == []
+
+
 @needs_rocq[0]
 @needs_rocq[1]
 class TestProvers:

@@ -154,12 +154,21 @@ def _end_with(caller: int) -> None:
 def _be_alone() -> None:
     """Start the first process of the new namespace: all others in it, however detached, are killed when it ends."""
     prover = os.getpid()
+    ready, told = os.pipe()
     if os.fork() == 0:
+        os.close(ready)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        try:
+            os.write(told, b".")
+        except BrokenPipeError:  # the prover was killed before it could take this process with it
+            os._exit(1)
         for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
             os.dup2(os.open(os.devnull, mode), descriptor)
         os.closerange(3, 64)
         os.execlp("sleep", f"surpass-{prover}", "infinity")
+    os.close(told)
+    os.read(ready, 1)
+    os.close(ready)
 
 
 def _last_capability() -> int:
