@@ -33,5 +33,5 @@ def test_losses_agree_with_those_of_trl_and_all_arms_are_timed(tmp_path: Path, m
 
 
 def test_numbers_that_cannot_be_used_are_refused() -> None:
-    with pytest.raises(ConfigError, match="prompts < 64"):
+    with pytest.raises(ConfigError, match="prompts: expected fewer than 64, found 64"):
         main(BenchConfig(prompts=64))

@@ -102,7 +102,7 @@ def _compute(folder: Path, arm: str, seeds: Iterable[int]) -> dict[str, float]:
 def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return the tables that a run ends with: every policy, and their differences."""
     columns = ("policy", "solved", "rate", "95 %", "distinct", "pass@k", "calls", "s")
-    title = f"held-out problems ({summary['prover']}), best-first search; calls and seconds per problem"
+    title = f"held-out problems ({summary['prover']}); calls and seconds (s) are per problem"
     rows = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for column in columns:
         rows.add_column(column, no_wrap=True)  # names and numbers stay whole at 80 columns

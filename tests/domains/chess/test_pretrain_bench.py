@@ -36,6 +36,8 @@ def test_games_are_made_for_a_pack() -> None:
 
 
 def test_a_preset_of_characters_is_refused() -> None:
-    for config in (BenchConfig("50m"), BenchConfig("nothing"), BenchConfig(steps=1)):
+    for config in (BenchConfig("50m"), BenchConfig("nothing")):
         with pytest.raises(ConfigError, match="reads moves"):
             main(config)
+    with pytest.raises(ConfigError, match="steps: expected 2 or more, found 1"):
+        main(BenchConfig(steps=1))

@@ -128,7 +128,8 @@ def compile_text(text: str, source: Source, folder: Path) -> str:
         code, _, complaint = _run(confined, text, str(folder), limits.call)
     except (OSError, _SpentError) as error:
         return str(error)
-    return (complaint.strip()[-500:] or f"status {code}") if code else ""
+    complaint = complaint.strip().replace(f'File "./{name}.v"', f'File "{name}.v"')  # as its author calls it
+    return (complaint[-500:] or f"status {code}") if code else ""
 
 
 def _compiler(source: Source) -> list[str]:
