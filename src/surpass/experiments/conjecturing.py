@@ -20,6 +20,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from surpass import report
+from surpass.bounds import at_least
 from surpass.core import Problem, Trajectory
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq.conjectures import MutationOptions, seeds_of
@@ -118,15 +119,11 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
 
 def check(config: Config) -> None:
     """Raise ConfigError for arms and numbers that do not fit."""
-    if not config.arms or not set(config.arms) <= set(ARMS) or config.arms[0] != "human":
-        raise ConfigError(
-            f"expected arms among {', '.join(ARMS)}, `human` first: it sets the tokens; found {config.arms}"
-        )
-    if min(config.calls, 2 * config.test_calls) < WIDTH:
-        raise ConfigError(f"expected calls >= {WIDTH} and test_calls >= {WIDTH // 2}: one expansion takes as many")
-    counts = (config.each, config.samples, config.steps, config.problems, config.test_calls)
-    if min(*counts, len(config.seeds)) < 1 or config.batch < 2 or config.lemmas < 0:
-        raise ConfigError("expected at least one of each count, a batch of two and lemmas >= 0; see --help")
+    teaching.check_arms(config.arms, ARMS, config.seeds)
+    if config.arms[0] != "human":
+        raise ConfigError(f"expected `human` first among the arms: it sets the tokens; found {config.arms}")
+    at_least(config, calls=WIDTH, test_calls=WIDTH // 2)  # one expansion takes as many
+    at_least(config, each=1, samples=1, steps=1, problems=1, batch=2, lemmas=0)
     if not 0 <= config.low <= config.high <= 1:
         raise ConfigError(f"expected 0 <= low <= high <= 1, found {config.low} and {config.high}")
 
@@ -164,7 +161,7 @@ def _arm(
     lessons = None
     if arm != "human":
         low, high = (0.0, 1.0) if arm == "proved" else (config.low, config.high)
-        proofs = _shortest([one for one in found if one.barely(low, high)])
+        proofs = [one.proofs[0] for one in found if one.barely(low, high)]  # the shortest of each
         if not proofs:
             raise DataError(f"expected proved conjectures for the arm {arm}, found none; take more --lemmas or --calls")
         lessons = teaching.drawn(proofs, config.batch - config.batch // 2, seed=derive_seed(seed, arm))
@@ -177,10 +174,6 @@ def _arm(
     teaching.teach(path, policy, numbers, teaching.Taught(problems, known, lessons))
     how = teaching.Search(config.test_calls, config.max_steps, seed)
     teaching.search(folder / "search" / path.name, data.test, data.domain, policy.remembering(megabytes=64), how)
-
-
-def _shortest(found: Sequence[Judged]) -> list[Trajectory]:
-    return [one.proofs[0] for one in found]
 
 
 def _pairs(arms: Sequence[str]) -> list[tuple[str, str]]:

@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from surpass import report
+from surpass.bounds import at_least
 from surpass.core import Domain, Problem, Trajectory
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq import library
@@ -161,17 +162,14 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
 
 def check(config: Config) -> None:
     """Raise ConfigError for arms and numbers that do not fit."""
-    if not config.arms or not set(config.arms) <= set(ARMS) or not config.seeds:
-        raise ConfigError(f"expected arms among {', '.join(ARMS)} and a seed, found {config.arms} and {config.seeds}")
+    teaching.check_arms(config.arms, ARMS, config.seeds)
+    at_least(config, files=1, lemmas=1, problems=1, steps=1, batch=2, explore=0, samples=1, calls=1, window=1)
     lengths = {len(config.corpora), len(config.libraries), len(config.subsets)}
     if len(lengths) > 1 or len(config.corpora) < 2 or len(set(config.corpora)) < len(config.corpora):
         raise ConfigError(
             f"expected two or more different corpora, as many libraries and subsets; found {config.corpora}, "
             f"{config.libraries}, {config.subsets}"
         )
-    counts = (config.files, config.lemmas, config.problems, config.steps, config.samples, config.calls, config.window)
-    if min(counts) < 1 or config.batch < 2 or config.explore < 0:
-        raise ConfigError("expected at least one of each count, a batch of two and explore >= 0; see --help")
 
 
 def _stage(config: Config, corpus: Path, rocq: Rocq) -> Stage:
@@ -181,9 +179,9 @@ def _stage(config: Config, corpus: Path, rocq: Rocq) -> Stage:
         for split in ("train", "test")
     )
     shown = set(sampled(sorted({one.group for one in test}), config.files))
-    found = [[one for one in split if one.group in shown and recorded(rocq, one)] for split in (train, test)]
-    human = {one.key: played for split in found for one in split if (played := recorded(rocq, one))}
-    taught, held = (tuple(map(slim, split)) for split in found)
+    played = {one.key: recorded(rocq, one) for one in (*train, *test) if one.group in shown}
+    human = {key: trajectory for key, trajectory in played.items() if trajectory}
+    taught, held = ([slim(one) for one in split if one.key in human] for split in (train, test))
     return Stage(corpus.name, tuple(sampled(taught, config.lemmas)), tuple(sampled(held, config.problems)), human)
 
 

@@ -16,12 +16,12 @@ from typing import Any, cast
 from rich.console import Console
 
 from surpass import report
+from surpass.bounds import at_least
 from surpass.core import Domain, Trajectory
 from surpass.domains.proofs.retrieval import BM25, Premise, Rank, Retriever, chance
 from surpass.domains.proofs.rocq import corpus as corpora
 from surpass.domains.proofs.rocq.domain import Rocq
 from surpass.domains.proofs.rocq.premises import Library, collect
-from surpass.errors import ConfigError
 from surpass.experiments import proof_flow, teaching
 from surpass.experiments.proof_flow_data import Data, machine, opened, prepare, recorded, texts
 from surpass.experiments.records import begin
@@ -84,10 +84,8 @@ def main(config: Config, *, out: Path | None = None, resume: Path | None = None)
     Raises ConfigError for arms and numbers that do not fit, DataError and VerifierError for a corpus that cannot be
     had.
     """
-    if not config.arms or not set(config.arms) <= set(ARMS) or not config.seeds:
-        raise ConfigError(f"expected arms among {', '.join(ARMS)} and a seed, found {config.arms} and {config.seeds}")
-    if min(config.k, config.steps, config.batch, config.problems, config.calls, config.files) < 1:
-        raise ConfigError("expected at least one of each count; see --help")
+    teaching.check_arms(config.arms, ARMS, config.seeds)
+    at_least(config, k=1, steps=1, batch=1, problems=1, calls=1, files=1)
     folder = begin("premise_reading", config, out=out, resume=resume, free=("arms", "seeds", "jobs")).path
     console = Console(stderr=True)
     console.print(f"run folder: {folder}")

@@ -183,7 +183,6 @@ def _train(config: Config, path: Path, unit: tuple[str, int], domain: Kernel, pl
         micro_batch=512,
         evaluate_every=5,
         checkpoint_every=20,
-        temper_probability=0.0,
         most_verifier_steps=config.calls,
     )
     train(numbers, parts, run_at(path, {"arm": unit[0], "seed": seed}))

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from surpass.core import Domain, Policy, Problem, Trajectory
+from surpass.errors import ConfigError
 from surpass.evaluation.diversity import distinct_per_solved
 from surpass.evaluation.statistics import hierarchical, paired_bootstrap
 from surpass.experiments.records import solved, units, weights
@@ -54,6 +55,12 @@ class Search:
     seed: int
     width: int = 8  # proposals for each state
     live: int = 16  # problems searched at once
+
+
+def check_arms(arms: Sequence[str], known: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise ConfigError for arms that are not known, and where there is no arm or no seed."""
+    if not arms or not set(arms) <= set(known) or not seeds:
+        raise ConfigError(f"expected arms among {', '.join(known)} and a seed, found {arms} and {seeds}")
 
 
 def drawn(proofs: Sequence[Trajectory], n: int, *, seed: int) -> Lessons:
@@ -103,7 +110,7 @@ def _attempts(
 def constant(steps: int, seed: int, *, rate: float, problems: int) -> TrainConfig:
     """Return the numbers of supervised training at a constant rate."""
     every = max(1, steps // 4)
-    shared = TrainConfig(seed=seed % 2**31, schedule="constant", clip=1.0, temper_probability=0.0)
+    shared = TrainConfig(seed=seed % 2**31, schedule="constant", clip=1.0)
     return replace(shared, steps=steps, learning_rate=rate, problems_per_step=problems, checkpoint_every=every)
 
 

@@ -238,7 +238,6 @@ def surpass_speed(config: BenchConfig, problems: Sequence[Problem]) -> Speed:
         steps=config.steps,
         problems_per_step=config.prompts,
         micro_batch=config.prompts * config.completions,
-        temper_probability=0.0,
         checkpoint_every=config.steps + 1,
         evaluate_every=1,
         seed=config.seed,

@@ -151,7 +151,6 @@ def _numbers(options: PretrainOptions, blocks: Blocks, rows: int) -> TrainConfig
         decay_steps=shape.decay_steps,
         least_rate=shape.least_rate,
         micro_batch=options.micro_rows or rows,
-        temper_probability=0.0,
         checkpoint_every=options.checkpoint_every,
         evaluate_every=options.evaluate_every,
     )

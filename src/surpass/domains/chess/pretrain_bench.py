@@ -168,7 +168,6 @@ def by_surpass(config: BenchConfig, pack: Pack, boundaries: Boundaries) -> Speed
         betas=ADAM,
         clip=CLIP,
         micro_batch=config.rows,
-        temper_probability=0.0,
         evaluate_every=1,
         checkpoint_every=config.steps,
     )
