@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,7 @@ def test_a_torn_line_is_cut_when_written_on_and_left_when_replayed(tmp_path: Pat
         ({"key": "0" * 32}, "not an exchange"),
         ({"reply": {"text": "7"}}, "not an exchange"),
         ({"reply": None}, "not an exchange"),
+        ({"reply": asdict(Reply("7")) | {"text": None}}, "not an exchange"),
         ({"request": None, "key": digest({})}, "not an exchange"),
         ({"retries": "many"}, "not an exchange"),
     ],

@@ -67,7 +67,7 @@ class Config:
     commons_terms: int = 10
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
-    commons_episodes: int = 5  # of learning in a term of a commons
+    commons_episodes: int = 5  # of learning in a term of a commons; in Clean Up the paper has 20
     commons_length: int = 1000  # steps of its episodes
     core: Path | None = None  # weights of what agents of a commons see with; by default the package's own
     room_values: int = 2  # of each rate in the oracle's grid

@@ -114,10 +114,11 @@ class Exchanges:
         names = {field.name for field in fields(Reply)}
         for number, row in read_lines(path):
             try:
-                if digest(row["request"]) != row["key"] or set(row["reply"]) != names:
+                reply = row["reply"]
+                if digest(row["request"]) != row["key"] or set(reply) != names or not isinstance(reply["text"], str):
                     raise ValueError("its key or its reply is not what this program writes")
                 self.model = str(row["request"]["model"])
-                self._keep(row["key"], Reply(**row["reply"]), int(row["retries"]))
+                self._keep(row["key"], Reply(**reply), int(row["retries"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{path}, line {number}: not an exchange ({type(error).__name__}: {error}); restore the file"

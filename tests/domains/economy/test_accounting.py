@@ -108,7 +108,13 @@ def test_a_population_of_one_and_numbers_that_are_none() -> None:
         pay_by_deed([0, 0], [0, math.nan], [0, 0, 0])
     with pytest.raises(ConfigError, match="one for each place"):
         pay_by_state([0, 0], [0, 3], [1, 1, 1])
-    for wrong in ({"edges": (5.0, 3.0)}, {"edges": (math.nan,)}, {"window": -1}, {"scale": math.inf}):
+    with pytest.raises(ConfigError, match="places: expected whole numbers from 0, found -1"):
+        pay_by_state([0, 0], [0, -1], [1, 1, 1])
+    for few in ([1], [], 1):
+        with pytest.raises(ConfigError, match="values: expected 2 or more agents"):
+            equality(few)
+    windows = ({"window": -1}, {"window": 1.5}, {"window": math.nan})
+    for wrong in ({"edges": (5.0, 3.0)}, {"edges": (math.nan,)}, *windows, {"scale": math.inf}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Brackets(**wrong)
 

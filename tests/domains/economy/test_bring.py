@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from pettingzoo.utils import parallel_to_aec
 
 from surpass.core import Status, Verdict, replay
 from surpass.domains.economy.bring import from_function, from_pettingzoo, from_program
@@ -65,6 +67,8 @@ def test_a_function_may_tell_a_number_or_a_mapping() -> None:
     society = from_function(lambda rates, seed: {"welfare": 1, "gini": 0.5, "words": "calm"}, TAX)
     assert society.step([0.25], seed=3) == Metrics(1.0, (("gini", 0.5),), "calm")
     assert judged(society).returns == (1.0,)
+    society = from_function(lambda rates, seed: {"welfare": np.float32(1), "gini\nof all": 0}, TAX)
+    assert society.step([0.25], seed=3) == Metrics(1.0, (("gini of all", 0.0),)), "a name is told in one line"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,9 @@ def test_a_function_may_tell_a_number_or_a_mapping() -> None:
         (None, "found None"),
         ("1", "found 1"),
         ({"welfare": True}, "found True"),
+        ({"welfare": 1, "incomes": np.array([1.0, 2.0])}, "incomes: expected a finite number, found [1. 2.]"),
+        ({"welfare": torch.ones(2)}, "welfare: expected a finite number, found tensor"),
+        ({"welfare": 10**400}, "welfare: expected a finite number, found 1000"),
     ],
 )
 def test_a_function_that_tells_no_numbers_is_unknown(told: object, reason: str) -> None:
@@ -111,8 +118,11 @@ def test_a_program_reads_rates_and_prints_metrics() -> None:
         ("sys.exit(3)", "ended with 3: it said nothing"),
         ("raise ValueError('no model')", "no model"),
         ("os.kill(os.getpid(), 9)", "ended with -9"),
-        ("print('hello')", "expected a JSON object, found 'hello"),
-        ("", "expected a JSON object, found ''"),
+        ("print('hello')", "expected a JSON object and nothing else, found 'hello"),
+        ("", "expected a JSON object and nothing else, found ''"),
+        ("print('loading'); print('{\"welfare\": 1}')", "nothing else, found 'loading"),
+        ("print('[[\"welfare\", 1]]')", "expected a JSON object"),
+        ("print('{\"welfare\": 1' + '0' * 400 + '}')", "welfare: expected a finite number, found 1000"),
         ("print('[1]')", "expected a JSON object"),
         ("print('{\"welfare\": NaN}')", "expected a finite number, found nan"),
         ("print('{\"welfare\": 1e999}')", "found inf"),
@@ -165,8 +175,9 @@ def test_rates_that_the_society_does_not_have_never_reach_it() -> None:
         society.step([2], seed=0)
     with pytest.raises(ConfigError, match="found nan"):
         society.step([math.nan], seed=0)
-    with pytest.raises(ConfigError, match="expected 1 numbers"):
-        society.step([], seed=0)
+    for wrong in ([], [0.1, 0.2], 0.5, "0.5", [None], ["half"]):
+        with pytest.raises(ConfigError, match=r"rates: expected 1 numbers \(tax\), found"):
+            society.step(wrong, seed=0)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_brought_is_refused_by_name() -> None:
@@ -176,10 +187,14 @@ def test_what_cannot_be_brought_is_refused_by_name() -> None:
     makers: list[tuple[Callable[[], Society], str]] = [
         (lambda: from_program("model --fast", TAX), "command"),
         (lambda: from_program([], TAX), "command"),
+        (lambda: from_program(["model", 3], TAX), "command"),  # type: ignore[list-item]
         (lambda: from_program(["model"], TAX, timeout=0), "timeout"),
         (lambda: from_program(["model"], TAX, timeout=math.nan), "timeout"),
         (lambda: from_function(none, {}), "rates"),
         (lambda: from_function(none, {"tax": (1, 0)}), "tax"),
+        (lambda: from_function(none, {"tax": 1}), "tax: expected two numbers, .* found 1"),  # type: ignore[dict-item]
+        (lambda: from_function(none, {"tax": (0, 1, 2)}), "tax: expected two numbers"),  # type: ignore[dict-item]
+        (lambda: from_function(none, {"tax": ("0", "high")}), "tax: expected two numbers"),  # type: ignore[dict-item]
         (lambda: from_pettingzoo(dict, TAX, print, episodes=0), "episodes"),
     ]
     for make, names in makers:
@@ -205,6 +220,16 @@ def test_pettingzoo_agents_answer_to_rates() -> None:
     assert dict(metrics.values) == {"lowest": 5, "highest": 50, "gini": pytest.approx(0.3375)}
     random = from_pettingzoo(lambda: RoomEnv(RoomRules(live=1)), ranges, apply, earned="raw", steps=2)
     assert random.step([0] * 5, seed=1) == random.step([0] * 5, seed=1) != random.step([0] * 5, seed=2)
+
+
+def test_what_is_no_parallel_environment_says_so() -> None:
+    ranges = {f"place {index}": (0.0, 5.0) for index in range(5)}
+    turns = from_pettingzoo(lambda: parallel_to_aec(RoomEnv(RoomRules())), ranges, lambda env, rates: None)
+    with pytest.raises(SocietyError, match="the environment raised TypeError: expected a parallel environment"):
+        turns.step([0] * 5, seed=0)
+    society = from_pettingzoo(lambda: RoomEnv(RoomRules()), ranges, lambda env, rates: None, earned="income")
+    with pytest.raises(SocietyError, match=r"expected 'income' in the infos of player_0, found \['raw', 'paid'"):
+        society.step([0] * 5, seed=0)
 
 
 def gone(pid: int) -> bool:

@@ -67,6 +67,7 @@ def test_what_cannot_be_drawn_is_refused_by_name(tmp_path: Path) -> None:
         (CurvesOptions("fishery", out=out), "society: expected one of"),
         (CurvesOptions(policies="0 0 2", out=out), "policies: high income: expected a number from 0 to 1, found 2"),
         (CurvesOptions(policies="0 0 nan", out=out), "policies: expected 3 numbers"),
+        (CurvesOptions(policies="0 0 0.5; 0 0 0.50001", out=out), "policies: expected some that differ"),
     ):
         with pytest.raises(ConfigError, match=message):
             curves(options)

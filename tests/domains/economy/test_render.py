@@ -74,6 +74,8 @@ def test_files_open_again(tmp_path: Path) -> None:
         assert (image.n_frames, image.size) == (3, (24 * 16, 18 * 16))  # type: ignore[attr-defined]
     with pytest.raises(DataError, match="none"):
         write_gif(tmp_path / "none.gif", [])
+    with pytest.raises(ConfigError, match="per_second: expected"):
+        write_gif(tmp_path / "none.gif", frames, per_second=0)
     with pytest.raises(DataError, match="missing"):
         write_png(tmp_path / "missing" / "map.png", frames[0])
 

@@ -40,8 +40,8 @@ class Brackets:
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, self.edges)) or list(self.edges) != sorted(set(self.edges)):
             raise ConfigError(f"edges: expected ascending numbers, found {self.edges}")
-        if self.window < 0:
-            raise ConfigError(f"window: expected 0 or more steps, found {self.window}")
+        if not isinstance(self.window, int) or self.window < 0:
+            raise ConfigError(f"window: expected a whole number of 0 or more steps, found {self.window}")
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ConfigError(f"scale: expected a number of 0 or more, found {self.scale}")
 
@@ -165,6 +165,8 @@ def pay_by_state(raw: ArrayLike, places: ArrayLike, rates: ArrayLike, *, high: f
     where = np.asarray(places, np.int64)
     count = np.shape(rates)[-1] if np.ndim(rates) else 0
     chosen = checked(rates, high, max(1, count))
+    if where.size and where.min() < 0:
+        raise ConfigError(f"places: expected whole numbers from 0, found {where.min()}")
     if where.size and where.max() >= count:
         raise ConfigError(f"rates: expected one for each place, {where.max() + 1} at least, found {count}")
     return Incentive(_earned(raw), where, _chosen(chosen, where))
@@ -194,8 +196,13 @@ def gini(values: ArrayLike) -> Reals:
 
 
 def equality(values: ArrayLike) -> Reals:
-    """Return 1 - gini * n / (n - 1): 1 all equal, 0 one has it all (arXiv 2004.13332); NaN as `gini`."""
-    agents = np.shape(values)[-1]
+    """Return 1 - gini * n / (n - 1): 1 all equal, 0 one has it all (arXiv 2004.13332); NaN as `gini`.
+
+    Raises ConfigError for fewer than two agents.
+    """
+    agents = np.shape(values)[-1] if np.ndim(values) else 0
+    if agents < 2:
+        raise ConfigError(f"values: expected 2 or more agents [..., agents], found shape {np.shape(values)}")
     return np.asarray(1 - gini(values) * (agents / (agents - 1)), np.float64)
 
 

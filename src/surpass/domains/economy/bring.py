@@ -86,8 +86,8 @@ def from_pettingzoo(
 
     def simulate(named: dict[str, float], seed: int) -> object:
         env = make()
-        apply(env, named)
         try:
+            apply(env, named)
             totals = [_episode(env, derive_seed(seed, episode), act, earned, steps) for episode in range(episodes)]
         finally:
             env.close()
@@ -96,6 +96,7 @@ def from_pettingzoo(
         told = {"welfare": by_agent.mean(), "lowest": by_agent.mean(0).min(), "highest": by_agent.mean(0).max()}
         return told | ({"gini": float(shares)} if np.isfinite(shares) else {})
 
+    simulate.__name__ = "the environment"
     return from_function(simulate, rates)
 
 
@@ -103,7 +104,10 @@ def _episode(
     env: Any, seed: int, act: Callable[[str, Any, int], Any] | None, earned: str, steps: int
 ) -> dict[str, float]:
     """Play one episode and return what each agent earned."""
-    observations, _ = env.reset(seed=seed % 2**31)
+    begun = env.reset(seed=seed % 2**31)
+    if begun is None:
+        raise TypeError("expected a parallel environment; pettingzoo.utils.aec_to_parallel makes one of another")
+    observations, _ = begun
     for agent in env.possible_agents:
         env.action_space(agent).seed(derive_seed(seed, agent) % 2**31)
     totals = dict.fromkeys(env.possible_agents, 0.0)
@@ -118,6 +122,8 @@ def _episode(
         }
         observations, rewards, _, _, infos = env.step(actions)
         for agent, reward in rewards.items():
+            if earned and earned not in infos[agent]:
+                raise LookupError(f"expected {earned!r} in the infos of {agent}, found {[*infos[agent]]}")
             totals[agent] += infos[agent][earned] if earned else reward
     return totals
 
@@ -129,8 +135,8 @@ def from_program(command: Sequence[str], rates: Ranges, *, timeout: float = 60.0
     prints one with `welfare` and other numbers; what it logs belongs on its standard error. It and its children are
     killed after `timeout` seconds.
     """
-    if not command or isinstance(command, str):
-        raise ConfigError(f"command: expected a list of a program and its arguments, found {command!r}")
+    if not command or isinstance(command, str) or not all(isinstance(part, str | os.PathLike) for part in command):
+        raise ConfigError(f"command: expected a list of a program and its arguments, all text, found {command!r}")
     if not timeout > 0:
         raise ConfigError(f"timeout: expected seconds above 0, found {timeout}")
 
@@ -140,9 +146,12 @@ def from_program(command: Sequence[str], rates: Ranges, *, timeout: float = 60.0
         if code:
             raise SocietyError(f"{command[0]} ended with {code}: {log[-300:].strip() or 'it said nothing'}")
         try:
-            return dict(json.loads(output))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise SocietyError(f"{command[0]}: expected a JSON object, found {output[:80]!r}") from error
+            told = json.loads(output)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise SocietyError(f"{command[0]}: expected a JSON object and nothing else, found {output[:80]!r}")
+        return told
 
     return _Asked(command[0], _rates(rates), ask)
 
@@ -150,7 +159,14 @@ def from_program(command: Sequence[str], rates: Ranges, *, timeout: float = 60.0
 def _rates(ranges: Ranges) -> tuple[Rate, ...]:
     if not ranges:
         raise ConfigError("rates: expected at least one, found none")
-    return tuple(Rate(name, float(low), float(high)) for name, (low, high) in ranges.items())
+    found = list[Rate]()
+    for name, ends in ranges.items():
+        try:
+            low, high = map(float, ends)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"rates: {name}: expected two numbers, from and to, found {ends!r}") from error
+        found.append(Rate(name, low, high))
+    return tuple(found)
 
 
 def _run(command: Sequence[str], text: bytes, timeout: float) -> tuple[int, str, str]:

@@ -58,6 +58,8 @@ def curves(options: CurvesOptions) -> Run:
     if not isinstance(society, LearningCommons):
         raise ConfigError(f"society: expected harvest or cleanup, found {options.society!r}")
     wanted = policies(options.policies, society.rates)
+    if len(set(map(_name, wanted))) < len(wanted):
+        raise ConfigError(f"policies: expected some that differ in three digits, found {options.policies!r}")
     run = begun(options.out, {name: value for name, value in asdict(options).items() if name != "out"})
     played = {
         _name(one): _played(run.path / "policies" / str(number), society, one, options)

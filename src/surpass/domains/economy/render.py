@@ -91,6 +91,8 @@ def write_gif(path: Path | str, frames: Sequence[Pixels], *, per_second: float =
     """Write an animation of pictures of one size. Raises DataError for none, or where it cannot be written."""
     if not len(frames):
         raise DataError("frames: expected at least one picture, found none")
+    if not 0 < per_second <= 100:
+        raise ConfigError(f"per_second: expected a number above 0, at most 100, found {per_second}")
     _write(path, frames, format="GIF", save_all=True, duration=round(1000 / per_second), loop=0)
 
 

@@ -182,10 +182,14 @@ def write(rates: Sequence[float]) -> str:
 
 def checked(rates: Sequence[float], expected: Sequence[Rate]) -> tuple[float, ...]:
     """Return rates as floats; raises ConfigError that names the first that is out of range or no number."""
-    if len(rates) != len(expected):
-        names = ", ".join(rate.name for rate in expected)
-        raise ConfigError(f"rates: expected {len(expected)} numbers ({names}), found {len(rates)}")
-    found = _ranged(tuple(map(float, rates)), expected)
+    wanted = f"rates: expected {len(expected)} numbers ({', '.join(rate.name for rate in expected)})"
+    try:
+        given = tuple(map(float, rates))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{wanted}, found {str(rates)[:80]}") from error
+    if len(given) != len(expected):
+        raise ConfigError(f"{wanted}, found {len(given)}")
+    found = _ranged(given, expected)
     if isinstance(found, str):
         raise ConfigError(found)
     return found
@@ -213,10 +217,21 @@ def metrics_of(told: object, source: str) -> Metrics:
     for name, value in told.items():
         if name == "words":
             continue
-        if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not math.isfinite(value):
+        number = _number(value)
+        if not math.isfinite(number):
             raise SocietyError(f"{source}: {name}: expected a finite number, found {str(value)[:80]}")
-        numbers[str(name)] = float(value)
+        numbers[" ".join(str(name).split())] = number  # a history tells a term in one line
     return Metrics(numbers.pop("welfare"), tuple(numbers.items()), words)
+
+
+def _number(value: object) -> float:
+    """Return a value as a number; NaN for what is none: a truth value, an array of several, a whole one too large."""
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # of NumPy, pandas, Python and torch
+        return math.nan
 
 
 @dataclass(frozen=True, slots=True)

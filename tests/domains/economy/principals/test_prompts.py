@@ -14,7 +14,7 @@ from surpass.domains.economy.principals.briefs import ANY, BRIEFS, brief_of
 from surpass.domains.economy.principals.history import figure, parse_history
 from surpass.domains.economy.principals.principal import Rates
 from surpass.domains.economy.principals.prompts import View, answered, legislate, population, shuffled
-from surpass.domains.economy.society import Metrics, Rate, SettledRoom, Surface, Term
+from surpass.domains.economy.society import JudgedBy, Metrics, Rate, SettledRoom, Surface, Term
 from surpass.models.chat import Wrong
 
 RATES = (Rate("tax"), Rate("fine", 0, 20), Rate("gift", -1, 1))
@@ -38,6 +38,24 @@ def test_briefs_name_the_rates_of_the_societies() -> None:
     assert {name: set(BRIEFS[name].meaning) for name in NAMES} == {name: set(names) for name, names in NAMES.items()}
     assert brief_of(ROOM) is BRIEFS["escape_room"]
     assert brief_of(Surface()) is ANY
+
+
+def test_clean_up_tells_who_ate_and_who_cleaned() -> None:
+    told = Metrics(-3.5, (("cost", 12.0), ("apples after 100%", 40.0), ("eaten", 15.0), ("cleaned", 5.0)))
+    assert BRIEFS["cleanup"].words(told) == (
+        "each agent earned -3.50 on average; apples on the map 40.0 after 100%; each ate 15.0 apples and cleaned in "
+        "5.00 steps; incentives of 12.0 were paid out"
+    )
+
+
+def test_a_society_judged_by_another_measure_is_asked_for_that() -> None:
+    brief = brief_of(JudgedBy(ROOM, "door open"))
+    (message,), _ = legislate(brief, View(ROOM.rates), PAST[:1], NOW)
+    assert "three levers" in message.content
+    assert "Welfare is what is measured as 'door open'." in message.content
+    assert "what all agents together earn" not in message.content
+    judged = JudgedBy(ROOM, "door open").step((0, 2, 0, 0, 0), seed=0)
+    assert brief.words(judged).endswith(f"own welfare {figure(ROOM.step((0, 2, 0, 0, 0), seed=0).welfare)}")
 
 
 def test_a_prompt_tells_everything_in_order() -> None:

@@ -8,10 +8,10 @@ not which rates are good. Not here: how a prompt is put together (`prompts.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surpass.domains.economy.principals.history import figure
-from surpass.domains.economy.society import Context, Metrics, Society
+from surpass.domains.economy.society import Context, JudgedBy, Metrics, Society
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,12 @@ class Brief:
 
 
 def brief_of(society: Society) -> Brief:
-    """Return the brief of a society."""
+    """Return the brief of a society; what another measure of it is (`JudgedBy`) goes by the measure's name."""
     names = {rate.name for rate in society.rates}
-    return next((brief for brief in BRIEFS.values() if set(brief.meaning) == names), ANY)
+    brief = next((one for one in BRIEFS.values() if set(one.meaning) == names), ANY)
+    if isinstance(society, JudgedBy):
+        return replace(brief, goal=f"what is measured as {society.metric!r}", words=_numbers)
+    return brief
 
 
 def _numbers(metrics: Metrics) -> str:
@@ -47,6 +50,8 @@ def _apples(metrics: Metrics) -> str:
     parts = [f"each agent earned {figure(metrics.welfare)} on average"]
     if left:
         parts.append("apples on the map " + ", ".join(f"{figure(value)} after {when}" for when, value in left))
+    if {"eaten", "cleaned"} <= set(told):
+        parts.append(f"each ate {figure(told['eaten'])} apples and cleaned in {figure(told['cleaned'])} steps")
     if told.get("cost"):
         parts.append(f"incentives of {figure(told['cost'])} were paid out")
     if "gini" in told:

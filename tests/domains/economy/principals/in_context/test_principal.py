@@ -87,8 +87,9 @@ def test_it_is_better_than_chance() -> None:
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at most 5 rates, found 6"):
         in_context(Surface(best=(0.5,) * 6, curvature=tuple(map(tuple, np.eye(6).tolist()))), seed=0)
-    with pytest.raises(ConfigError, match="temperature >= 0"):
-        in_context(ROOM, seed=0, temperature=-1)
+    for temperature in (-1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="temperature >= 0"):
+            in_context(ROOM, seed=0, temperature=temperature)
     with pytest.raises(ConfigError, match="candidates >= 1"):
         in_context(ROOM, seed=0, candidates=0)
     with pytest.raises(ModelError, match="surpass economy policymaker"):

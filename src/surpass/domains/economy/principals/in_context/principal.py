@@ -7,6 +7,7 @@ read it is shown the best terms and the last. Not here: how its weights were mad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,7 +86,7 @@ def in_context(
     """
     if len(society.rates) > MOST_RATES:
         raise ConfigError(f"in_context: expected at most {MOST_RATES} rates, found {len(society.rates)}")
-    if temperature < 0 or candidates < 1:
+    if not 0 <= temperature < math.inf or candidates < 1:
         raise ConfigError(f"in_context: expected temperature >= 0, candidates >= 1, found {temperature}, {candidates}")
     model = _loaded(SHIPPED if weights is None else weights)
     return InContext(model.tempered(temperature), society.rates, seed, aim, candidates)
