@@ -18,7 +18,15 @@ from surpass.evaluation.elo import Difference, Game, rate
 from surpass.experiments import transcendence
 from surpass.experiments.transcendence import PAWNS, PRESETS, Config, main
 from surpass.experiments.transcendence_closer import look_closer
-from surpass.experiments.transcendence_runs import entries, entry_match, experts, game_sets, opponents, pool_match
+from surpass.experiments.transcendence_runs import (
+    Entry,
+    entries,
+    entry_match,
+    experts,
+    game_sets,
+    opponents,
+    pool_match,
+)
 from surpass.experiments.transcendence_table import Conduct, side, verdict
 from surpass.store import Run
 
@@ -38,7 +46,8 @@ def test_a_run_ends_with_ratings_verdicts_causes_and_a_page(finished: Path) -> N
     for name, row in summary["models"].items():
         assert row["low"] <= row["minus_best_expert"] <= row["high"]
         assert row["verdict"] == verdict(Difference(row["minus_best_expert"], row["low"], row["high"], 0.5))
-        assert row["games"] == (1 if "majority" in name else 2) * TINY.match_games * 2
+        longer = TINY.chosen_times if name.endswith(" 0") else 1  # the majority's vote is no temperature
+        assert row["games"] == (1 if "majority" in name else 2) * TINY.match_games * 2 * longer
         assert len(row["by_seed"]) == (1 if "majority" in name else 2)
         if "legal" in name or "majority" in name:
             assert row["illegal_share"] == row["forfeit_share"] == 0
@@ -68,7 +77,25 @@ def test_every_game_is_on_disk_and_openings_are_paired(finished: Path) -> None:
             colours.setdefault((rival, one.unit), []).append(one.white)
         assert all(sorted(whites) == sorted({entry.name, rival}) for (rival, _), whites in colours.items())
     first, second = (entry_match(TINY, finished, entry).pairings for entry in list(entries(TINY))[:2])
-    assert [one.opening for one in first] == [one.opening for one in second]
+    chosen, other = ([one.opening for one in match] for match in (first, second))
+    assert chosen[: len(other)] == other
+    assert len(chosen) == TINY.chosen_times * len(other)
+
+
+def test_points_against_the_best_expert_are_those_of_the_games(finished: Path) -> None:
+    summary = Run.open(finished).summary()
+    table = summary["tables"]["Points of a hundred against the best expert alone"]
+    best = summary["measured"]["best_expert"]["noisy"]
+    assert [row[0] for row in table["rows"]] == ["noisy 0", "noisy 1"]
+    scores = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
+    for row, temperature in zip(table["rows"], TINY.temperatures, strict=True):
+        for mode, cell in zip(TINY.modes, row[1:], strict=True):
+            points = []
+            for entry in (Entry("noisy", seed, mode, temperature) for seed in TINY.seeds):
+                games = entry_match(TINY, finished, entry).record.values()
+                points += [scores[one.result] for one in games if (one.white, one.black) == (entry.name, best)]
+                points += [1 - scores[one.result] for one in games if (one.white, one.black) == (best, entry.name)]
+            assert int(cell.split()[0]) == round(100 * sum(points) / len(points))
 
 
 def test_one_fit_rates_models_and_experts_together(finished: Path) -> None:
@@ -116,6 +143,12 @@ def test_a_killed_run_goes_on_where_it_was(finished: Path, tmp_path: Path) -> No
         } == pytest.approx({key: row[key] for key in ("elo", "low", "high", "illegal_share")})
 
 
+def test_games_are_not_added_after_a_look_at_the_results(finished: Path) -> None:
+    for added in ({"match_games": 4}, {"chosen_times": 3}, {"chosen": (0.0, 1.0)}, {"pool_games": 4}):
+        with pytest.raises(ConfigError, match=next(iter(added))):
+            main(replace(TINY, **added), resume=finished)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_processes_play_the_same_games(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
@@ -141,12 +174,13 @@ def test_a_closer_look_judges_the_model_and_measures_its_games(finished: Path, t
     config = replace(TINY, favor_positions=3, favor_nodes=200)
     main(config, resume=copy)
     table = Run.open(copy).summary()["tables"]["Favor of noisy"]
-    assert [row[0] for row in table["rows"]] == ["T 0", "T 1"]
-    reference = table["rows"][1]
+    assert [row[0] for row in table["rows"]] == ["T 1", "T 0"]
+    reference = table["rows"][0]
     assert reference[2] == "0.00 (0.00 to 0.00)"  # nothing is gained over itself
     judged = json.loads((copy / "favor" / "noisy" / "favor.json").read_text())
     assert judged["positions"] == 3
     assert (copy / "favor" / "noisy" / "favor.html").exists()
+    assert "Favor of T 0 over T 1 in 3 positions" in (copy / "favor" / "noisy" / "distribution.svg").read_text()
     assert "Favor of noisy" in (copy / "report.html").read_text(encoding="utf-8")
 
 
@@ -209,6 +243,8 @@ def test_sets_are_read_as_they_are_typed() -> None:
         ({"modes": ("lawful",)}, "raw, legal"),
         ({"temperatures": (-1.0,)}, "at least 0"),
         ({"match_games": 3}, "even"),
+        ({"chosen": (0.5,)}, "--chosen among --temperatures"),
+        ({"chosen_times": 0}, "chosen_times: expected 1"),
         ({"seeds": ()}, "seeds"),
         ({"temperatures": (math.nan,)}, "at least 0"),
         ({"epochs": math.inf}, "epochs"),
@@ -229,3 +265,4 @@ def test_presets_are_what_they_say() -> None:
     assert set(transcendence.PAPER) | {0.0} == set(small.temperatures) == set(full.temperatures)
     assert len(transcendence.PAPER) == 8
     assert all(math.isfinite(one) for one in small.temperatures)
+    assert small.chosen == full.chosen == (min(transcendence.PAPER), 1.0)

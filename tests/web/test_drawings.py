@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surpass.web.curves import drawing
+from surpass.web.curves import alone, drawing
 from surpass.web.histogram import histogram
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,6 +31,13 @@ def test_a_drawing_is_a_file_of_its_own() -> None:
 
 def test_a_drawing_of_nothing_is_a_drawing() -> None:
     ElementTree.fromstring(drawing("nothing", {"a": {"0": [(0.0, float("nan"))]}}))
+
+
+def test_a_histogram_alone_is_a_file_of_its_own() -> None:
+    root = ElementTree.fromstring(alone("spread & more", histogram("values", np.array([1.0, 1.0, 3.0]))))
+    assert "spread & more" in [one.text for one in root.iter(f"{SVG}text")]
+    assert len(list(root.iter(f"{SVG}rect"))) == 1 + 2  # the paper, and the bars
+    assert len(list(ElementTree.fromstring(alone("nothing", "")).iter(f"{SVG}rect"))) == 1
 
 
 @settings(max_examples=60, deadline=None)

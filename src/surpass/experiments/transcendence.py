@@ -30,7 +30,8 @@ from surpass.web.curves import drawing
 
 PAWNS = "4k3/8/ppp5/8/8/5PPP/8/4K3 w - - 0 1"  # a race of pawns: few pieces to keep track of, and games are decided
 PAPER = (0.001, 0.01, 0.1, 0.3, 0.5, 0.75, 1.0, 1.5)  # its eight temperatures
-# Fields that a run may go on under others of: they add models and matches, or change nothing of what is finished.
+# Fields that a run may go on under others of: they add models and matches, or change nothing of what is finished. The
+# numbers of games are none of them: games that are added after a look at the results make these say what was hoped for.
 ADDING = ("seeds", "temperatures", "modes", "favor_positions", "favor_nodes")
 FREE = (*ADDING, "device", "compiled", "live", "jobs", "game_jobs", "patience")
 
@@ -43,10 +44,10 @@ class Config:
         "noisy: stockfish nodes=50 epsilon=0.4 resign=500; stockfish nodes=200 epsilon=0.4 resign=500",
         "clean: stockfish nodes=50 epsilon=0.1 resign=500",
     )  # game sets, each NAME [games=N]: EXPERT; EXPERT; ... as `surpass chess experts` reads experts
-    games: int = 8000  # of a set that does not say
+    games: int = 24_000  # of a set that does not say
     start: str = PAWNS  # the FEN that all games begin from; empty: the initial position
     model: str = "500k"  # the preset of the network, as `surpass chess train` knows them
-    epochs: float = 3.0  # of training
+    epochs: float = 6.0  # of training
     rows: int = 4  # of a step; 0: the preset's, as are the next two
     length: int = 0  # tokens of a row
     learning_rate: float = 0.0
@@ -57,6 +58,8 @@ class Config:
     temperatures: tuple[float, ...] = (0.0, *PAPER)  # 0: the likeliest move
     modes: tuple[str, ...] = ("raw", "legal")  # five tries and then a forfeit; or legal moves alone
     match_games: int = 20  # of a model, at one temperature, with each opponent; even
+    chosen: tuple[float, ...] = (0.001, 1.0)  # temperatures that play more: one for the verdict, one to compare it with
+    chosen_times: int = 3  # as many games as the others
     others: tuple[str, ...] = ("stockfish nodes=50 epsilon=0.9 resign=500",)  # whom all models meet, beside their set
     pool_games: int = 100  # of each two experts; even
     majority_plies: int = 60  # of a game that vote for the majority's move; 0: no such player
@@ -85,6 +88,8 @@ PRESETS: Mapping[str, Config] = {
         others=("random",),
         temperatures=(0.0, 1.0),
         match_games=2,
+        chosen=(0.0,),
+        chosen_times=2,
         pool_games=2,
         majority_plies=10,
         favor_positions=0,

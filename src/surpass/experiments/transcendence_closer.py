@@ -63,7 +63,7 @@ def _favor(config: Config, folder: Path, progress: Progress) -> dict[str, dict[s
             (folder / "matches" / entry.folder / "games.pgn",),
             folder / "models" / f"{one.name}-{entry.seed}" / MODEL,
             player=entry.name,
-            temperatures=tuple(sorted(config.temperatures)),
+            temperatures=tuple(dict.fromkeys((entry.temperature, *sorted(config.temperatures)))),
             positions=config.favor_positions,
             nodes=config.favor_nodes,
             out=folder / "favor" / one.name,
@@ -84,7 +84,7 @@ def _favor(config: Config, folder: Path, progress: Progress) -> dict[str, dict[s
                 for row in rows
             ],
             "note": f"Points of a hundred, {about['positions']} positions of {entry.name}, judged by {about['engine']} "
-            f"at {options.nodes:,} nodes; boards in favor/{one.name}/favor.html.",
+            f"at {options.nodes:,} nodes; distributions and boards in favor/{one.name}/favor.html.",
         }
     return tables
 

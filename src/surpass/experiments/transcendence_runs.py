@@ -6,8 +6,8 @@
     matches/SET-SEED-MODE-T/ a model at one temperature against the experts of its set and the others
     matches/SET-majority/    the majority vote over the set's games against the same
 
-All games of a match are paired by openings that are the same for all matches, and stand in its `games.pgn`. A match
-that was interrupted goes on with the games that it lacks.
+All games of a match are paired by openings, of which a longer match has those of a shorter one and more, and stand in
+its `games.pgn`. A match that was interrupted goes on with the games that it lacks.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def check(config: Config) -> None:
         raise ConfigError(f"expected seeds, temperatures and modes among {', '.join(MODES)}, found {found}")
     if not all(0 <= one < math.inf for one in config.temperatures):
         raise ConfigError(f"expected temperatures of at least 0, found {config.temperatures}")
-    for names, least in ((_COUNTS, 0), (("games", "live", "game_jobs"), 1)):
+    if set(config.chosen) - set(config.temperatures):
+        raise ConfigError(f"expected --chosen among --temperatures {config.temperatures}, found {config.chosen}")
+    for names, least in ((_COUNTS, 0), (("games", "live", "game_jobs", "chosen_times"), 1)):
         for name in names:
             if getattr(config, name) < least:
                 raise ConfigError(f"{name}: expected {least} or more, found {getattr(config, name)}")
@@ -145,6 +147,12 @@ def opponents(config: Config, entry: Entry) -> list[str]:
     """Return the experts that a player meets: those of its set, and the others."""
     own = next(one.experts for one in game_sets(config) if one.name == entry.game_set)
     return list(dict.fromkeys([*own, *(" ".join(one.split()) for one in config.others)]))
+
+
+def games_of(config: Config, entry: Entry) -> int:
+    """Return how many games a player under test plays with each opponent."""
+    chosen = entry.seed is not None and entry.temperature in config.chosen
+    return config.match_games * (config.chosen_times if chosen else 1)
 
 
 def make_games(config: Config, folder: Path, progress: Progress) -> None:
@@ -234,7 +242,7 @@ def pool_match(config: Config, folder: Path) -> Match:
 def entry_match(config: Config, folder: Path, entry: Entry) -> Match:
     """Return the match of a player under test, with what has been played of it."""
     names = [entry.name, *opponents(config, entry)]
-    options = _options(config, folder / "matches" / entry.folder, names, config.match_games, gauntlet=True)
+    options = _options(config, folder / "matches" / entry.folder, names, games_of(config, entry), gauntlet=True)
     return Match.open(options, names)
 
 

@@ -9,7 +9,8 @@ is possible there. What the raw model gains beyond that is *legality*.
 
 The best expert is the one rated highest in the same fit, which favours the experts. Intervals are those of the fit, of
 these models: three seeds say little of a fourth, so each seed's own verdict is counted beside. Games with one opening
-are taken as independent, which makes intervals wider, not narrower, as both colours share its luck.
+are taken as independent there. Two that share its luck with both colours make such intervals too wide; seeds that play
+one opening alike make them too narrow. So the points against the best expert alone stand beside, bootstrapped by opening.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rich.table import Table
 from surpass.domains.chess.arena import ILLEGAL
 from surpass.domains.chess.match import SCORES, Recorded
 from surpass.evaluation.elo import Difference, Fit, Game, rate
+from surpass.evaluation.statistics import clustered
 from surpass.experiments.transcendence_runs import Entry, entries, entry_match, experts, game_sets, pool_match
 from surpass.store import Run
 
@@ -105,7 +107,7 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
         "White's advantage in Elo": round(fit.white_advantage, 1),
         "draws between equals": round(fit.draw_rate, 3),
         "prior, virtual games for each pair": fit.prior,
-        "tables": _tables(config, fit, models, causes, best),
+        "tables": _tables(config, fit, models, causes, best) | _direct(config, records, best),
         "figures": [*_figures(config, fit, best, conduct), _losses(config, folder)],
         "machine": _machine(),
     }
@@ -230,6 +232,29 @@ def _tables(
             "note": "Elo. Wisdom: the gain among legal moves. Legality: what raw play gains beyond it.",
         }
     return found
+
+
+def _direct(
+    config: Config, records: Mapping[Entry, Sequence[Recorded]], best: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return the points that models take from the best expert of their set in their own games; no fit, no curve."""
+    rows = list[list[str]]()
+    for one in game_sets(config):
+        for temperature in config.temperatures:
+            cells = list[str]()
+            for mode in config.modes:
+                points, openings = list[float](), list[str]()
+                for entry in (Entry(one.name, seed, mode, temperature) for seed in config.seeds):
+                    for game in records[entry]:
+                        if game.result in SCORES and best[one.name] in (game.white, game.black):
+                            points.append(100 * abs(int(game.black == entry.name) - SCORES[game.result]))
+                            openings.append(game.unit)
+                share = clustered(points, openings) if points else None
+                cells.append(f"{share.mean:.0f} ({share.low:.0f} to {share.high:.0f})" if share else "no games")
+            rows.append([f"{one.name} {temperature:g}", *cells])
+    note = "95 % bootstraps over openings, each of which all seeds play with both colours; even is 50."
+    title = "Points of a hundred against the best expert alone"
+    return {title: {"columns": ["set and temperature", *config.modes], "rows": rows, "note": note}}
 
 
 def _figures(

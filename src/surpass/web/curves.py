@@ -63,8 +63,6 @@ def panel(title: str, curves: Curves, colours: Mapping[str, int], *, x_label: st
 def drawing(title: str, curves: Curves, *, x_label: str = "step") -> str:
     """Return one figure as an SVG file of its own, with its legend below; for documents, and light paper only."""
     colours = {arm: number for number, arm in enumerate(curves)}
-    head, _, rest = panel(title, curves, colours, x_label=x_label).partition("<svg")
-    body = rest.partition(">")[2].removesuffix("</figure>").removesuffix("</svg>")
     keys, x, y = list[str](), LEFT, HEIGHT + 22
     for arm, number in colours.items():
         wide = 30 + 7 * len(arm)
@@ -73,14 +71,20 @@ def drawing(title: str, curves: Curves, *, x_label: str = "step") -> str:
         keys.append(f'<path class="mean c{number % COLOURS}" d="M{x},{y - 4}h16"/>')
         keys.append(f'<text class="tick" x="{x + 21}" y="{y}">{escape(arm)}</text>')
         x += wide
+    return alone(title, panel(title, curves, colours, x_label=x_label), below="".join(keys), high=y + 12)
+
+
+def alone(title: str, figure: str, *, below: str = "", high: int = HEIGHT) -> str:
+    """Return a figure of a page as an SVG file of its own; `below` is drawn with it, down to the height `high`."""
+    head, _, rest = figure.partition("<svg")
+    body = rest.partition(">")[2].removesuffix("</figure>").removesuffix("</svg>") if head else ""
     style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
     style = re.sub(r"@media \(prefers-color-scheme: dark\) \{.*?\n\}\n", "", style, flags=re.DOTALL)
-    high = y + 12
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -24 {WIDTH} {high + 24}" width="{2 * WIDTH}" role="img">'
         f"<style>{escape(style)} text {{ font: 11.5px sans-serif; }} .title {{ font-size: 13px; }}</style>"
         f'<rect y="-24" width="{WIDTH}" height="{high + 24}" fill="var(--paper)"/>'
-        f'<text class="title" x="{LEFT}" y="-7">{escape(title)}</text>{body if head else ""}{"".join(keys)}</svg>\n'
+        f'<text class="title" x="{LEFT}" y="-7">{escape(title)}</text>{body}{below}</svg>\n'
     )
 
 

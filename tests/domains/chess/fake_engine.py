@@ -46,6 +46,7 @@ def go(behaviour: str, board: chess.Board) -> None:
         sys.stdout.write("x" * 3_000_000)
         sys.stdout.flush()
     if behaviour == "chatty":
+        print("info score cp --5\ninfo score cp ²\ninfo score cp " + 5000 * "9")
         print("info score\ninfo score cp\ninfo string score cp x\n\n\xff\ninfo depth 1 score cp 17 lowerbound")
         print("info depth 1 score cp -31 pv e2e4\ninfo depth 2 score mate -2 pv e2e4")
     if behaviour.startswith("judge"):

@@ -74,7 +74,7 @@ def test_a_spec_says_everything() -> None:
         ("stockfish skill=1 uci_elo=1500", "give one of them"),
         ("random nodes=5", "random has no 'nodes'"),
         ("greedy | ", "begin with stockfish"),
-        ("greedy rating=high", "whole number for rating"),
+        ("greedy rating=high", "rating from 1 to 9999"),
         ("greedy weight=0", "weight to be a number above 0"),
         ("greedy softmax=inf", "softmax to be a number"),
     ],

@@ -59,6 +59,7 @@ def test_positions_are_those_of_the_player_without_the_book() -> None:
     assert [len(one.observation.text.split()) for one in visits([game], "b")] == [3]
     assert [len(one.observation.text.split()) for one in visits([game])] == [2, 3, 4]
     assert visits([game], "somebody") == []
+    assert len(visits([Game(game.moves, tags={"OpeningPlies": 5000 * "9"})])) == 5  # no number that anybody wrote
     (one,) = visits([game], "b")
     assert one.observation.seat == 1
     assert set(one.observation.legal or ()) == {move.uci() for move in chess.Board(one.fen).legal_moves}

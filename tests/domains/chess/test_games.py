@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -141,6 +142,7 @@ GAME = '[Event "x"]\n[Result "{result}"]\n{tags}\n{text}\n\n'
         ("1. e4 e5 1-0", "0-1", "", "two results"),
         ("1. e4 e5 1-0", "won", "", "result unreadable"),
         ("1. e4 e5 1-0", "1-0", '[PlyCount "3"]\n', "number of moves differs"),
+        ("1. e4 e5 1-0", "1-0", f'[PlyCount "{5000 * "9"}"]\n', "number of moves differs"),
         ("1. e4 e5 1-0", "1-0", '[Variant "Atomic"]\n', "another variant"),
     ],
 )
@@ -187,6 +189,28 @@ def test_no_text_stops_the_scanner(text: str) -> None:
         assert result in ("", "1-0", "0-1", "1/2-1/2", "*")
         with suppress(BadGame):
             play(Record("x:1", found, {}))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (300_000 * "{", None),
+        (300_000 * "(" + "1. d4", None),
+        (300_000 * "(" + 300_000 * ")" + "1. e4 *", (["e4"], "*")),
+        (300_000 * ")", ([300_000 * ")"], "")),
+        ("1. e4 ; a { in a line\n1... e5 { a ; in braces } *", (["e4", "e5"], "*")),
+        ("1. e4 (1. d4) e5 ) *", (["e4", "e5", ")"], "*")),
+    ],
+)
+def test_brackets_are_read_in_one_pass(text: str, found: object) -> None:
+    """Time grows with the length of a text, not with its square, which would take minutes here."""
+    began = time.process_time()
+    if found is None:
+        with pytest.raises(ValueError, match="is not closed"):
+            words(text)
+    else:
+        assert words(text) == found
+    assert time.process_time() - began < 5
 
 
 @given(st.integers(0, 10_000), st.integers(1, 60))
@@ -357,6 +381,15 @@ def test_filters_that_make_no_sense_are_refused() -> None:
 )
 def test_ratings_as_people_write_them(text: str, value: int | None) -> None:
     assert rating(text) == value
+
+
+def test_numbers_without_end_are_none(tmp_path: Path) -> None:
+    """Python refuses to read an int of so many digits."""
+    digits = 5000 * "9"
+    assert (speed(digits), speed(f"1+{digits}"), rating(digits)) == ("", "", None)
+    (tmp_path / "games.csv").write_text(f"moves,increment_code\ne4,{digits}+0\nd4,10+0\n")
+    games, _ = load(tmp_path / "games.csv", Filter(speeds=("rapid",)))
+    assert [game.moves for game in games] == [("d2d4",)]
 
 
 def test_what_was_skipped_is_not_counted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import chess
 import pytest
 
 from surpass.cli import main as command_line
+from surpass.domains.chess.arena import Player
 from surpass.domains.chess.filters import Filter
 from surpass.domains.chess.games import Report, read
 from surpass.domains.chess.generation import GenerationOptions, generate, openings
+from surpass.domains.chess.model_player import ModelPlayer
 from surpass.domains.chess.openings import read_openings
+from surpass.domains.chess.players import player
 from surpass.domains.chess.shards import open_pack
 from surpass.errors import ConfigError, DataError
 from tests.domains.chess.tiny import CHARACTERS, run_folder
@@ -68,6 +72,22 @@ def test_draws_adjudications_and_forfeits_are_left_out(tmp_path: Path, capsys: p
     assert len(open_pack(tmp_path / "raw" / "pack")) == 0
 
 
+def test_a_model_resigns_where_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options(tmp_path, games=2, opening_plies=2, max_plies=8)
+    seen = list[bool]()
+
+    def noted(spec: str, stack: ExitStack) -> Player:
+        found = player(spec, stack)
+        assert isinstance(found.policy, ModelPlayer)
+        seen.append(found.policy.choice.resigns)
+        return found
+
+    monkeypatch.setattr("surpass.domains.chess.generation.player", noted)
+    for resigns in (False, True):
+        generate(replace(asked, resign=resigns, out=tmp_path / f"resign-{resigns}"))
+    assert seen == [False, False, True, True]
+
+
 def test_a_model_of_characters_packs_characters(tmp_path: Path) -> None:
     run_folder(tmp_path / "run", CHARACTERS)
     pack, _ = generate(options(tmp_path, games=2, opening_plies=2, max_plies=400))
@@ -92,6 +112,8 @@ def test_what_makes_no_sense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
             options(tmp_path, **wrong)
     with pytest.raises(ConfigError, match="expected an even number"):
         options(tmp_path, temperature=math.nan)
+    with pytest.raises(ConfigError, match="--resign goes with --legal"):
+        options(tmp_path, legal=False, resign=True)
     with pytest.raises(ConfigError, match="--live of 1 or more"):
         options(tmp_path, live=0)
     with pytest.raises(ConfigError, match="expected outcomes among"):

@@ -126,6 +126,9 @@ def test_players_by_name(tmp_path: Path) -> None:
         "random,deep",
         f"engine:{FAKE}",
         f"engine:{FAKE},nodes=many",
+        f"engine:{FAKE},nodes=0",
+        f"engine:{FAKE},nodes=1,depth=-3",
+        f"engine:{FAKE},nodes=1,threads=0",
         f"engine:{FAKE},nodes=1,Hash=1",
         "engine:no-such-engine,nodes=1",
         "expert:wizard",
@@ -140,6 +143,7 @@ def test_players_by_name(tmp_path: Path) -> None:
         "model:{run},resign=yes",
         "model:{letters},legal=yes,resign=yes",
         "mcts:{letters},simulations=2",
+        "mcts:{run},simulations=0",
     ],
 )
 def test_what_names_no_player_is_one_of_our_errors(spec: str, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_chance_depends_on_the_seed_alone(puzzles: list[Puzzle]) -> None:
         ({"Moves": ""}, "moves that do not end with the player's"),
         ({"Rating": "strong"}, "no rating"),
         ({"Rating": "-5"}, "no rating"),
+        ({"Rating": 5000 * "9"}, "no rating"),
         ({"PuzzleId": ""}, "no id of its own"),
         ({"PuzzleId": "l0"}, "no id of its own"),
         ({"PGN": "1. e4 e5"}, "a game that leads elsewhere"),

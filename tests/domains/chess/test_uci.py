@@ -314,18 +314,29 @@ def test_positions_as_guis_send_them() -> None:
         assert read_position(bad.split()) in (None, Position())
 
 
+def test_a_null_move_begins_a_position_without_history(talk: Talk) -> None:
+    answers = talk.tell("position startpos moves e2e4 0000 d2d4", "go nodes 1")
+    board = chess.Board()
+    for move in ("e2e4", "0000", "d2d4"):
+        board.push_uci(move)
+    assert board.is_legal(chess.Move.from_uci(best(answers)))
+    assert any("no history" in line for line in answers)
+    assert not any("gave no move" in line for line in answers)
+    assert read_position("startpos moves f2f4 e7e6 g2g4 d8h4 0000 a2a3".split()) == read_position(
+        "startpos moves f2f4 e7e6 g2g4 d8h4".split()
+    )  # mated: nobody passes in check
+
+
 def test_the_process_ends_at_quit_and_at_the_end_of_its_input(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
 
-    def spoken(folder: Path, words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, str(folder)], input=words, capture_output=True, text=True, timeout=60, check=False
-        )
+    def spoken(folder: Path, words: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*COMMAND, str(folder)], input=words, capture_output=True, timeout=60, check=False)
 
-    for words in ("uci\nquit\n", "uci\n"):
+    for words in (b"\xff\xfe\nposition fen \xe9\nuci\nquit\n", b"uci\n"):
         done = spoken(run, words)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.endswith("uciok\n")
-    done = spoken(tmp_path / "none", "uci\n")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.endswith(b"uciok\n")
+    done = spoken(tmp_path / "none", b"uci\n")
     assert done.returncode == 2
-    assert "run folder" in done.stderr
+    assert b"run folder" in done.stderr

@@ -85,7 +85,7 @@ class Engine:
             shown = str(value).lower() if isinstance(value, bool) else str(value)
             if name.casefold() in self.ranges:
                 low, high = self.ranges[name.casefold()]
-                if not re.fullmatch(r"-?\d+", shown) or not low <= int(shown) <= high:
+                if not re.fullmatch(r"-?\d{1,18}", shown) or not low <= int(shown) <= high:
                     raise ConfigError(f"the engine {self.title} takes {known} from {low} to {high}, found {shown!r}")
             self._send(f"setoption name {known}" + (f" value {shown}" if shown else ""))
         self._ready()
@@ -109,7 +109,7 @@ class Engine:
                 return Found("" if move in NO_MOVES else move, centipawns, mate, scores)
             if words[:1] == ["info"] and "score" in words and "lowerbound" not in words and "upperbound" not in words:
                 kind, value = [*words[words.index("score") + 1 :], "", ""][:2]
-                if value.lstrip("-").isdigit() and kind in ("cp", "mate"):
+                if re.fullmatch("-?[0-9]{1,9}", value) and kind in ("cp", "mate"):
                     centipawns, mate = (int(value), None) if kind == "cp" else (None, int(value))
                     if "pv" in words[:-1]:
                         scores[words[words.index("pv") + 1]] = centipawns, mate
@@ -138,7 +138,7 @@ class Engine:
             if line.startswith("option name ") and " type " in line:
                 name = line.removeprefix("option name ").split(" type ")[0].strip()
                 self.names[name.casefold()] = name
-                if match := re.search(r" type spin .*\bmin (-?\d+) max (-?\d+)", line):
+                if match := re.search(r" type spin .*\bmin (-?\d{1,18}) max (-?\d{1,18})\b", line):
                     self.ranges[name.casefold()] = int(match[1]), int(match[2])
 
     def _ready(self) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,8 +227,8 @@ def _part(kind: str, fields: Mapping[str, str]) -> Part:
 
 
 def _number(spec: str, text: str) -> int:
-    if not text.isdecimal():
-        raise ConfigError(f"expert {spec!r}: expected a whole number for rating, found {text!r}")
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):  # what readers of games take for one
+        raise ConfigError(f"expert {spec!r}: expected a rating from 1 to 9999, found {text[:20]!r}")
     return int(text)
 
 

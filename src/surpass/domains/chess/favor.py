@@ -18,6 +18,7 @@ Positions of one game are not independent: intervals are bootstraps over games. 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -64,7 +65,7 @@ def visits(games: Iterable[Game], player: str | None = None) -> list[Visit]:
         board, book = board_of(game.fen), game.tags.get("OpeningPlies", "")
         for ply, move in enumerate(game.moves):
             seat = int(board.turn == chess.BLACK)
-            if seat in seats and ply >= (int(book) if book.isdecimal() else 0):
+            if seat in seats and ply >= (int(book) if re.fullmatch("[0-9]{1,9}", book) else 0):
                 text = " ".join(game.moves[:ply])
                 seen = f"[FEN {game.fen}]\n{text}" if game.fen else text
                 key = f"{place(board)} {board.halfmove_clock}"

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from surpass.domains.chess.favor import Measured, Moves, Row
 from surpass.evaluation.statistics import Interval
+from surpass.web.curves import alone
 from surpass.web.histogram import histogram
 
 ARROWS = 3  # moves of each policy drawn on a board, at most
@@ -29,12 +30,18 @@ _STYLE = """
 
 
 def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: str, boards: int = 9) -> Path:
-    """Write the page of an analysis and return its path; boards are of the first policy that is not the reference."""
+    """Write the page of an analysis and return its path; boards are of the first policy that is not the reference.
+
+    How its favor is distributed stands in `distribution.svg` beside the page, too, for documents.
+    """
     style = files("surpass.web").joinpath("style.css").read_text(encoding="utf-8")
     others = [row.name for row in found if row.name != reference]
     spreads = [
         histogram(f"favor of {name}, points: positions", 100 * measured.favor(name, reference)) for name in others
     ]
+    for name in others[:1]:
+        title = f"Favor of {name} over {reference} in {len(measured.visits):,} positions: points of a hundred"
+        path.with_name("distribution.svg").write_text(alone(title, spreads[0]), encoding="utf-8")
     parts = [
         f"<h1>Favor over {escape(reference)}</h1>",
         f'<p class="lead">{len(measured.visits):,} positions of '

@@ -77,7 +77,7 @@ def speed(control: str) -> str:
     """
     if control == "-":
         return "correspondence"
-    match = re.fullmatch(r"(\d+)(?:\+(\d+))?", control)
+    match = re.fullmatch(r"([0-9]{1,9})(?:\+([0-9]{1,9}))?", control)
     if not match:
         return ""
     seconds = int(match[1]) + 40 * int(match[2] or 0)

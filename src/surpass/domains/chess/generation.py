@@ -49,6 +49,7 @@ class GenerationOptions:
     opening_plies: int = 8  # half-moves drawn at temperature 1 to begin with
     start: str = ""  # FEN where all games begin, as the model's training games did; empty: the initial position
     legal: bool = False  # draw among legal moves only; otherwise five tries, then a forfeit
+    resign: bool = False  # with --legal: give up as often as raw; for a model of games that end by resignation
     results: tuple[str, ...] = ("1-0", "0-1")  # of the games to keep
     max_plies: int = 400  # a game that long is adjudicated a draw, and not kept
     live: int = 64  # games at once
@@ -62,6 +63,8 @@ class GenerationOptions:
             raise ConfigError(
                 f"expected --live of 1 or more and --max-plies of 0 or more, found {self.live}, {self.max_plies}"
             )
+        if self.resign and not self.legal:
+            raise ConfigError("--resign goes with --legal: raw, a model resigns by itself")
         _ = self.keep, board_of(self.start)  # say what is wrong with them before anything is played
 
     @property
@@ -102,7 +105,8 @@ def generate(options: GenerationOptions) -> tuple[Pack, Report]:
                 f"{book} holds openings of another --start or other --opening-plies: choose another --out, or give the "
                 "same options to go on with it"
             )
-    rest = f"temperature={options.temperature},device={options.device}" + (",legal=yes" if options.legal else "")
+    rest = f"temperature={options.temperature},device={options.device}"
+    rest += (",legal=yes" if options.legal else "") + (",resign=yes" if options.resign else "")
     wanted = MatchOptions(
         player=tuple(f"{name}=model:{options.run},{rest}" for name in ("one", "other")),
         games=options.games,

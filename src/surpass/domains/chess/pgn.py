@@ -16,9 +16,8 @@ ROSTER = ("Event", "Site", "Date", "Round", "White", "Black", "Result")  # the s
 LONGEST = 1 << 20  # characters of a movetext: the longest game there can be, of 5898 moves, takes a tenth
 
 _TAG = re.compile(r'\s*\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]\s*')
-_COMMENT = re.compile(r"\{[^}]*\}")
-_REST_OF_LINE = re.compile(r";[^\n]*|^%[^\n]*", re.MULTILINE)
-_VARIATION = re.compile(r"\([^()]*\)")
+_COMMENT = re.compile(r"\{[^}]*(?:\}|\Z)|;[^\n]*|^%[^\n]*", re.MULTILINE)
+_BRACKET = re.compile(r"[()]")
 _NUMBER = re.compile(r"(?<!\S)\d+\.+|\$\d+")
 
 
@@ -56,15 +55,9 @@ def words(movetext: str) -> tuple[list[str], str]:
     >>> words("1. e4! {best by test} e5 (1... c5 2. Nf3) 2. Nf3 $1 1-0")
     (['e4', 'e5', 'Nf3'], '1-0')
     """
-    text = _COMMENT.sub(" ", movetext) if "{" in movetext else movetext
-    if ";" in text or "%" in text:
-        text = _REST_OF_LINE.sub(" ", text)
-    while "(" in text:
-        text, found = _VARIATION.subn(" ", text)
-        if not found:
-            raise ValueError("a variation is not closed")
-    if "{" in text:
-        raise ValueError("a comment is not closed")
+    text = _COMMENT.sub(_blank, movetext) if any(mark in movetext for mark in "{;%") else movetext
+    if "(" in text:
+        text = _main_line(text)
     moves: list[str] = []
     for word in _NUMBER.sub(" ", text).split():
         if word in RESULTS:
@@ -72,6 +65,28 @@ def words(movetext: str) -> tuple[list[str], str]:
         if move := word.rstrip("!?"):
             moves.append(move)
     return moves, ""
+
+
+def _blank(comment: re.Match[str]) -> str:
+    """Return what stands for a comment. Raises ValueError for one that is not closed."""
+    if comment[0][0] == "{" and comment[0][-1] != "}":
+        raise ValueError("a comment is not closed")
+    return " "
+
+
+def _main_line(text: str) -> str:
+    """Return a text without its variations, however deep, in one pass. Raises ValueError for one that is not closed."""
+    kept, depth, begin = list[str](), 0, 0
+    for bracket in _BRACKET.finditer(text):
+        if bracket[0] == "(":
+            if not depth:
+                kept.append(text[begin : bracket.start()])
+            depth += 1
+        elif depth:  # one that closes nothing stays, and is no move
+            depth, begin = depth - 1, bracket.end()
+    if depth:
+        raise ValueError("a variation is not closed")
+    return " ".join([*kept, text[begin:]])
 
 
 def write(tags: Mapping[str, str], text: str) -> str:

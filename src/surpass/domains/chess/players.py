@@ -125,13 +125,13 @@ def _random(name: str, _: str, options: dict[str, str], stack: ExitStack, deadli
 
 
 def _engine(name: str, value: str, options: dict[str, str], stack: ExitStack, deadline: float) -> Player:
-    limits = [f"{limit} {int(options.pop(limit))}" for limit in ("nodes", "depth") if limit in options]
-    if not limits:
-        raise ConfigError(f"an engine is limited by nodes, not by seconds: expected nodes=N for {name!r}")
+    limits = {limit: int(options.pop(limit)) for limit in ("nodes", "depth") if limit in options}
+    if not limits or min(limits.values()) < 1:  # Stockfish takes 0 for no limit, and never answers
+        raise ConfigError(f"an engine is limited by nodes, not by seconds: expected nodes=N of 1 or more for {name!r}")
     threads = int(options.pop("threads", "1"))
     chosen = tuple(options.items())
     options.clear()
-    mover = partial(by_engine, options=chosen, go=" ".join(limits))
+    mover = partial(by_engine, options=chosen, go=" ".join(f"{limit} {number}" for limit, number in limits.items()))
     policy = stack.enter_context(EnginePolicy(value, mover, threads=threads, deadline=deadline))
     policy.start(chosen)
     return Player(name, policy)
@@ -177,6 +177,8 @@ def _mcts(name: str, value: str, options: dict[str, str], stack: ExitStack, dead
     from surpass.domains.chess.model_player import ModelPlayer
 
     simulations = int(options.pop("simulations", "64"))
+    if simulations < 1:
+        raise ConfigError(f"expected simulations=N of 1 or more, found {simulations}")
     policy, _ = model_policy(Path(value), options, cached=False)
     if not isinstance(policy, ModelPlayer):
         raise ConfigError("a tree search needs priors: expected a model with one token for each move")

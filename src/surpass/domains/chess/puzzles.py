@@ -24,6 +24,7 @@ import chess
 
 from surpass.core import Observation
 from surpass.domains.chess.arena import Player
+from surpass.domains.chess.filters import rating
 from surpass.domains.chess.pgn import words
 from surpass.domains.chess.readers import lines
 from surpass.domains.chess.rules import board_of, legal, named, place
@@ -110,7 +111,8 @@ def _puzzle(row: Mapping[str, str], seen: set[str]) -> Puzzle:
     key, moves = row.get("puzzleid", "").strip(), tuple(row.get("moves", "").split())
     if not key or key in seen:
         raise _BadRow("no id of its own", repr(key))
-    if not row.get("rating", "").strip().isdecimal():
+    level = rating(row.get("rating", ""))
+    if level is None:
         raise _BadRow("no rating", f"{key}: {row.get('rating', '')[:20]!r}")
     if len(moves) < 2 or len(moves) % 2:
         raise _BadRow("moves that do not end with the player's", f"{key}: {len(moves)} moves")
@@ -126,7 +128,7 @@ def _puzzle(row: Mapping[str, str], seen: set[str]) -> Puzzle:
         board.push(move)
         if board.is_game_over() and number < len(moves):
             raise _BadRow("moves after the end of the game", f"{key}: move {number + 1}")
-    return Puzzle(key, fen, moves, int(row["rating"]), _history(key, row.get("pgn", "").strip(), fen))
+    return Puzzle(key, fen, moves, level, _history(key, row.get("pgn", "").strip(), fen))
 
 
 def _history(key: str, text: str, fen: str) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ def _row(source: str, cells: dict[str, str], header: list[str]) -> Record:
     tags = {name: value.strip() for name, value in cells.items() if value and value.strip()}
     if "Result" in tags:
         tags["Result"] = _WINNERS.get(tags["Result"].casefold(), tags["Result"])
-    control = re.fullmatch(r"(\d+)\+(\d+)", tags.get("TimeControl", ""))
+    control = re.fullmatch(r"([0-9]{1,9})\+([0-9]{1,9})", tags.get("TimeControl", ""))
     if control and "increment_code" in header and "time_control" not in header:
         tags["TimeControl"] = f"{60 * int(control[1])}+{control[2]}"
     return Record(source, text, tags)

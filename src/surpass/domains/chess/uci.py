@@ -178,8 +178,15 @@ def read_position(words: Sequence[str]) -> Position | None:
     moves = list[str]()
     for word in rest[1:] if rest[:1] == ["moves"] else ():
         try:
-            moves.append(board.push_uci(word).uci())
+            move = board.push_uci(word)
         except ValueError:
+            break
+        if move:
+            moves.append(move.uci())
+        elif board.is_valid():
+            fen, moves = board.fen(), []  # the null move of an analysis: no transcript holds one
+        else:
+            board.pop()
             break
     return Position(fen, tuple(moves))
 
@@ -439,8 +446,8 @@ def main(options: UciOptions) -> int:
 
     engine = Engine(lambda: _load(options), say, rated=rated)
     try:
-        for line in sys.stdin:
-            if not engine.hear(line):
+        for line in sys.stdin.buffer:  # bytes, for what is no UTF-8 is garbage like any other
+            if not engine.hear(line.decode(errors="replace")):
                 return 0
     finally:
         engine.close()
