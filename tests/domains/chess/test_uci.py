@@ -155,14 +155,17 @@ def test_a_model_slower_than_its_clock_gives_way_once() -> None:
             time.sleep(1.0)
             return super().propose(*args, **keywords)  # type: ignore[arg-type,return-value]
 
-    talk = Talk(Slow(network(MOVES.size), MOVES))
-    began = time.monotonic()
-    talk.engine.hear("go movetime 150")
-    talk.wait("bestmove")
-    assert time.monotonic() - began < 0.9
-    talk.tell("isready")
-    assert len([line for line in talk.said if line.startswith("bestmove")]) == 1
-    assert "time is up" in talk.wait("info string time")
+    for lines in (("go movetime 150",), ("go ponder wtime 150 btime 1", "ponderhit")):
+        talk = Talk(Slow(network(MOVES.size), MOVES))
+        began = time.monotonic()
+        for line in lines:
+            time.sleep(0.2 * (line == "ponderhit"))  # what is spent before it is not the clock's
+            talk.engine.hear(line)
+        talk.wait("bestmove")
+        assert time.monotonic() - began < 0.9
+        talk.tell("isready")
+        assert len([line for line in talk.said if line.startswith("bestmove")]) == 1
+        assert "time is up" in talk.wait("info string time")
 
 
 def test_draws_depend_on_seed_game_and_ply_alone(talk: Talk) -> None:

@@ -248,11 +248,12 @@ class Answer:
             self._move = move
             self._give()
 
-    def release(self) -> None:
-        """Wait no more: `stop` or `ponderhit`."""
+    def release(self) -> bool:
+        """Wait no more, for `stop` or `ponderhit`, and return whether this has waited."""
         with self._lock:
-            self._waits = False
+            waited, self._waits = self._waits, False
             self._give()
+        return waited
 
     def expire(self) -> None:
         """Give a legal move, for time is up."""
@@ -284,6 +285,7 @@ class Engine:
         self._thinks: threading.Thread | None = None
         self._answer: Answer | None = None
         self._timer: threading.Timer | None = None
+        self._clock: int | None = None  # milliseconds that the answer may take
 
     def hear(self, line: str) -> bool:
         """Take in one line; return False when the conversation is over."""
@@ -306,8 +308,8 @@ class Engine:
             case "go":
                 self._go(read_go(rest))
             case "stop" | "ponderhit":
-                if self._answer is not None:
-                    self._answer.release()
+                if self._answer is not None and self._answer.release() and command == "ponderhit":
+                    self._watch()  # pondering cost no time: the clock begins to run now
             case "quit":
                 self.close()
                 return False
@@ -354,11 +356,8 @@ class Engine:
         if wanted := tuple(move for move in seen.legal or () if move in go.searchmoves):
             seen = replace(seen, legal=wanted)
         self._answer = answer = Answer(self._say, seen.legal or (), waits=go.waits)
-        clock = go.movetime if go.movetime is not None else go.clocks[seen.seat]
-        if clock is not None:
-            self._timer = threading.Timer(min(max(10, clock - self.settings.overhead) / 1000, DAY), answer.expire)
-            self._timer.daemon = True
-            self._timer.start()
+        self._clock = go.movetime if go.movetime is not None else go.clocks[seen.seat]
+        self._watch()
         work = (
             seen,
             answer,
@@ -367,6 +366,16 @@ class Engine:
         )
         self._thinks = threading.Thread(target=self._think, args=work, name="thinks", daemon=True)
         self._thinks.start()
+
+    def _watch(self) -> None:
+        """Let the answer that is due be given when its clock, if any, has run down from now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._clock is not None and self._answer is not None:
+            seconds = min(max(10, self._clock - self.settings.overhead) / 1000, DAY)
+            self._timer = threading.Timer(seconds, self._answer.expire)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _think(self, seen: Observation, answer: Answer, settings: Settings, seed: int) -> None:
         moves = seen.legal or ()
