@@ -325,8 +325,8 @@ def test_a_null_move_begins_a_position_without_history(talk: Talk) -> None:
     assert board.is_legal(chess.Move.from_uci(best(answers)))
     assert any("no history" in line for line in answers)
     assert not any("gave no move" in line for line in answers)
-    assert read_position("startpos moves f2f4 e7e6 g2g4 d8h4 0000 a2a3".split()) == read_position(
-        "startpos moves f2f4 e7e6 g2g4 d8h4".split()
+    assert read_position(["startpos", "moves", "f2f4", "e7e6", "g2g4", "d8h4", "0000", "a2a3"]) == read_position(
+        ["startpos", "moves", "f2f4", "e7e6", "g2g4", "d8h4"]
     )  # mated: nobody passes in check
 
 
