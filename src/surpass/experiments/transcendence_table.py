@@ -10,7 +10,8 @@ is possible there. What the raw model gains beyond that is *legality*.
 The best expert is the one rated highest in the same fit, which favours the experts. Intervals are those of the fit, of
 these models: three seeds say little of a fourth, so each seed's own verdict is counted beside. Games with one opening
 are taken as independent there. Two that share its luck with both colours make such intervals too wide; seeds that play
-one opening alike make them too narrow. So the points against the best expert alone stand beside, bootstrapped by opening.
+one opening alike make them too narrow. So the points against the best expert alone stand beside, with bootstraps over
+openings.
 """
 
 from __future__ import annotations
