@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_where_it_was(finished: Path, tmp_path: Path) -> No
 def test_games_are_not_added_after_a_look_at_the_results(finished: Path) -> None:
     for added in ({"match_games": 4}, {"chosen_times": 3}, {"chosen": (0.0, 1.0)}, {"pool_games": 4}):
         with pytest.raises(ConfigError, match=next(iter(added))):
-            main(replace(TINY, **added), resume=finished)  # type: ignore[arg-type]
+            main(replace(TINY, **added), resume=finished)
 
 
 @pytest.mark.slow
