@@ -186,6 +186,13 @@ def test_measures_are_those_of_the_definitions() -> None:
     assert [x for x, _ in by_steps["1"]] == [10, 20, 30, 40]
 
 
+def test_an_oracle_below_zero_reaches_itself() -> None:
+    place = Place("here", surface(0), (), 2, 10, harvest(TINY).search, agents=5)
+    best, ours, worse = ([row(0, at, welfare) for at in (1, 2)] for welfare in (-10.0, -10.9, -11.1))
+    arms = summarise(place, {"oracle": best, "ours": ours, "worse": worse}, (0,), 1)["arms"]
+    assert [arms[name]["reached"] for name in ("oracle", "ours", "worse")] == [1, 1, 0]
+
+
 def test_reaching_is_of_a_mean_over_terms() -> None:
     nothing = np.full((1, 3), np.nan)
     assert steps_to(nothing, 0.0, 2).tolist() == [4]

@@ -3,8 +3,9 @@
     mean welfare     over all terms: the area under the curve, divided by its length; exploring costs what it costs
     final welfare    over the last `last` terms
     regret           what the oracle had in the same terms, less that
-    terms to 90 %    until the mean of the `last` latest terms is 90 % of the oracle's mean over all terms; one more
-                     than there are terms where that never happens, so a mean over seeds is a lower bound;
+    terms to 90 %    until the mean of the `last` latest terms is 90 % of the oracle's mean over all terms (110 % where
+                     that is negative); one more than there are terms where that never happens, so a mean over seeds is
+                     a lower bound;
     reached          for how many seeds it happens
     equality, cost   over the last terms: 1 - gini * n / (n - 1), 1 where all earn alike; what incentives cost
     gain             mean welfare less that of `random`, paired by seed
@@ -47,11 +48,13 @@ def summarise(place: Place, rows: Mapping[str, Sequence[Row]], seeds: Sequence[i
     """Return the summary of a society: a row for each principal, and its curves."""
     welfare = {name: curve(found, seeds, "welfare") for name, found in rows.items()}
     oracle = welfare["oracle"]
+    best = float(np.nanmean(oracle))
+    near = best * (NEAR if best > 0 else 2 - NEAR)
     chance = _means(welfare["random"]) if "random" in welfare else None
     arms = {}
     for name, found in rows.items():
         values = welfare[name]
-        final, reached = _means(values[:, -last:]), steps_to(values, NEAR * float(np.nanmean(oracle)), last)
+        final, reached = _means(values[:, -last:]), steps_to(values, near, last)
         measured = {
             "mean_welfare": _interval(_means(values)),
             "gain_over_random": None if chance is None else _paired(_means(values), chance),

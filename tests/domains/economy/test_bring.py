@@ -84,6 +84,7 @@ def test_a_function_may_tell_a_number_or_a_mapping() -> None:
         ({"welfare": 1, "incomes": np.array([1.0, 2.0])}, "incomes: expected a finite number, found [1. 2.]"),
         ({"welfare": torch.ones(2)}, "welfare: expected a finite number, found tensor"),
         ({"welfare": 10**400}, "welfare: expected a finite number, found 1000"),
+        ({"welfare": 10**5000}, "welfare: expected a finite number, found a whole number of thousands"),
     ],
 )
 def test_a_function_that_tells_no_numbers_is_unknown(told: object, reason: str) -> None:
@@ -163,9 +164,10 @@ def test_a_program_that_prints_without_end_is_stopped() -> None:
 
 
 def test_a_program_that_is_not_there() -> None:
-    verdict = judged(from_program(["/nowhere/model"], TAX))
-    assert verdict.status is Status.UNKNOWN
-    assert "cannot be started" in verdict.evidence
+    for name in ("/nowhere/model", "/tmp", "no\0name"):
+        verdict = judged(from_program([name], TAX))
+        assert verdict.status is Status.UNKNOWN
+        assert "cannot be started" in verdict.evidence
 
 
 def test_rates_that_the_society_does_not_have_never_reach_it() -> None:
@@ -192,6 +194,9 @@ def test_what_cannot_be_brought_is_refused_by_name() -> None:
         (lambda: from_program(["model"], TAX, timeout=math.nan), "timeout"),
         (lambda: from_function(none, {}), "rates"),
         (lambda: from_function(none, {"tax": (1, 0)}), "tax"),
+        (lambda: from_function(none, {"tax": (-1e308, 1e308)}), "tax"),
+        (lambda: from_function(none, {"tax": (0, math.inf)}), "tax"),
+        (lambda: from_function(none, {"tax": (math.nan, 1)}), "tax"),
         (lambda: from_function(none, {"tax": 1}), "tax: expected two numbers, .* found 1"),  # type: ignore[dict-item]
         (lambda: from_function(none, {"tax": (0, 1, 2)}), "tax: expected two numbers"),  # type: ignore[dict-item]
         (lambda: from_function(none, {"tax": ("0", "high")}), "tax: expected two numbers"),  # type: ignore[dict-item]

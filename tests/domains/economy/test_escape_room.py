@@ -76,6 +76,8 @@ def test_everybody_sees_all_places_and_the_lever() -> None:
 def test_rooms_that_cannot_be(field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         RoomRules(**{field: 9 if field == "live" else 0})
+    with pytest.raises(ConfigError, match=field):
+        RoomRules(**{field: 2.0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("actions", [[[5, 0, 0, 0, 0]], [[-1, 0, 0, 0, 0]], [[0, 0]], [[0.5] * 5]])

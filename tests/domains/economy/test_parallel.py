@@ -107,3 +107,6 @@ def test_what_cannot_be_done_is_refused_by_name() -> None:
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="none for player_1"):
         env.step({"player_0": 1})
+    for action in (None, 1.5, "1"):
+        with pytest.raises(ConfigError, match="actions: expected a whole number for each agent"):
+            env.step(dict.fromkeys(env.agents, action))  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ def _run(command: Sequence[str], text: bytes, timeout: float) -> tuple[int, str,
         program = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SocietyError(f"{command[0]} cannot be started: {error}") from error
     try:
         return _talk(program, command[0], text, time.monotonic() + timeout, timeout)

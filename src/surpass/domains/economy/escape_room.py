@@ -37,7 +37,10 @@ class RoomRules:
 
     def __post_init__(self) -> None:
         at_least(self, agents=2, levers=1, needed=1, length=1)
-        if self.live is not None and not 0 <= self.live < self.levers:
+        for name in ("agents", "levers", "needed", "length"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name}: expected a whole number, found {getattr(self, name)}")
+        if self.live is not None and not (isinstance(self.live, int) and 0 <= self.live < self.levers):
             raise ConfigError(f"live: expected a lever from 0 to {self.levers - 1}, found {self.live}")
 
     @property

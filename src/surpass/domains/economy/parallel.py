@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,10 @@ def _listed(actions: Mapping[str, int], agents: Sequence[str], everybody: Sequen
     missing = [agent for agent in everybody if agent not in actions]
     if missing:
         raise ConfigError(f"actions: expected one for each agent, found none for {missing[0]}")
-    return [int(actions[agent]) for agent in everybody]
+    try:
+        return [index(actions[agent]) for agent in everybody]
+    except TypeError as error:
+        raise ConfigError(f"actions: expected a whole number for each agent, found {dict(actions)}") from error
 
 
 def _told(env: CommonsEnv | RoomEnv, seen: dict[str, Seen], result: Tax | Incentive, done: bool) -> Told:

@@ -41,7 +41,7 @@ class Rate:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.name or not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not self.name or not 0 < self.high - self.low < math.inf:
             raise ConfigError(f"rate {self.name!r}: expected a name and low < high, found {self.low} to {self.high}")
 
     def holds(self, number: float) -> bool:
@@ -219,7 +219,7 @@ def metrics_of(told: object, source: str) -> Metrics:
             continue
         number = _number(value)
         if not math.isfinite(number):
-            raise SocietyError(f"{source}: {name}: expected a finite number, found {str(value)[:80]}")
+            raise SocietyError(f"{source}: {name}: expected a finite number, found {_shown(value)}")
         numbers[" ".join(str(name).split())] = number  # a history tells a term in one line
     return Metrics(numbers.pop("welfare"), tuple(numbers.items()), words)
 
@@ -232,6 +232,13 @@ def _number(value: object) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # of NumPy, pandas, Python and torch
         return math.nan
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)[:80]
+    except ValueError:
+        return "a whole number of thousands of digits"
 
 
 @dataclass(frozen=True, slots=True)

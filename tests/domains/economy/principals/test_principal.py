@@ -99,6 +99,10 @@ def test_contexts_share_nothing() -> None:
 def test_what_is_no_principal_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         principal_of("randon", Surface(), seed=0)
+    with pytest.raises(ConfigError, match=r"principal llm: missing .*'chat'; its options are: chat, without"):
+        principal_of("llm", Surface(), seed=0)
+    with pytest.raises(ConfigError, match=r"principal ucb: .*'level'; its options are: levels, coefficient"):
+        principal_of("ucb", Surface(), seed=0, level=3)
     with pytest.raises(ConfigError, match="rate 1: expected a number from 0 to 1, found 2"):
         principal_of("fixed", Surface(), seed=0, rates=(2, 0))
     with pytest.raises(ConfigError, match="found nan"):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from typing import Protocol, runtime_checkable
 
 from surpass.domains.economy.society import Context, Society, Term
@@ -117,7 +118,7 @@ class ByContext:
 def principal_of(name: str, society: Society, *, seed: int, **options: object) -> Principal:
     """Return a principal by its name in `PRINCIPALS`, for a society; `options` are those of its function.
 
-    Raises ConfigError for an unknown name.
+    Raises ConfigError for an unknown name, and for options that it does not have or cannot do without.
 
     >>> from surpass.domains.economy.society import Surface
     >>> principal_of("fixed", Surface(), seed=0, rates=(0.5, 1)).ask([], ())
@@ -128,5 +129,10 @@ def principal_of(name: str, society: Society, *, seed: int, **options: object) -
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"principal: expected one of {', '.join(PRINCIPALS)}, found {name!r}{hint}")
     module, _, function = PRINCIPALS[name].partition(":")
-    made: Principal = getattr(import_module(module), function)(society, seed=seed, **options)
-    return made
+    make: Callable[..., Principal] = getattr(import_module(module), function)
+    try:
+        signature(make).bind(society, seed=seed, **options)
+    except TypeError as error:
+        known = ", ".join([*signature(make).parameters][2:]) or "none"
+        raise ConfigError(f"principal {name}: {error}; its options are: {known}") from error
+    return make(society, seed=seed, **options)
