@@ -21,6 +21,7 @@ from surpass.objectives.balance import ProblemLogZ, log_variance, trajectory_bal
 from surpass.objectives.batch import Heads, Metrics, Objective, Reward, collate
 from surpass.rollouts.runner import RunOptions, run
 from surpass.search.sampling import sample
+from surpass.threads import one_thread
 
 BETA = 0.7
 DEPTH = 6
@@ -32,10 +33,8 @@ SPACE = [leaf for space in SPACES for leaf in space]
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny tensors: threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 def log_reward(leaves: Sequence[Trajectory]) -> Tensor:

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from surpass.audits.learning import learn, one_thread
+from surpass.audits.learning import learn
 from surpass.audits.tasks import Task
 from surpass.audits.words import Word
 from surpass.core import Domain, Problem, Proposal, State, Step, Trajectory, replay
@@ -37,6 +37,7 @@ from surpass.errors import ConfigError
 from surpass.models.hf import LanguageModel
 from surpass.objectives.likelihood import likelihood
 from surpass.recipe import TrainConfig
+from surpass.threads import one_thread
 
 ERROR = -10.0  # log R of `binary` for everything else
 TASKS = ("integer", "kernel")

@@ -15,13 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from surpass.core import Trajectory
 from surpass.objectives.batch import Heads, Metrics, Objective
 from surpass.recipe import Parts, TrainConfig
 from surpass.search.sampling import sample
 from surpass.store import Run
+from surpass.threads import one_thread
 from surpass.train import train
 
 if TYPE_CHECKING:
@@ -66,14 +65,3 @@ def _quiet() -> Iterator[None]:
     """Keep the loop's own progress off the screen: an audit has one of its own, and two cannot share a terminal."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Tiny tensors: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

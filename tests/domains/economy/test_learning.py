@@ -15,16 +15,15 @@ from surpass.domains.economy.rules import AHEAD, ASIDE, MOST_AGENTS, WHO, rules_
 from surpass.domains.economy.simulator import Commons
 from surpass.domains.economy.society import JudgedBy, SocietyError, surface, terms
 from surpass.errors import ConfigError
+from surpass.threads import one_thread
 
 RULES = replace(rules_of("harvest"), length=20)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 def episode(seeds: list[int], core: Core, heads: Heads, games: int = 1) -> Episode:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from surpass.domains.economy.escape_room import RoomRules
+from surpass.threads import one_thread
 
 HIDDEN = 64
 
@@ -27,12 +28,10 @@ def shapes(rules: RoomRules) -> tuple[tuple[int, ...], ...]:
 def fresh(rules: RoomRules, seeds: Sequence[int]) -> Tensor:
     """Return untrained networks [seeds, agents, numbers]: orthogonal, gain sqrt 2, the last layer's 0.01, no biases.
 
-    Made in one thread, however many torch may use: a factorisation in two is rounded otherwise, and learning makes
-    another society of the difference.
+    The same however many threads torch may use: learning would make another society of other last digits.
     """
-    rows, threads = list[Tensor](), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    rows = list[Tensor]()
+    with one_thread():
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             for _ in range(rules.agents):
@@ -40,8 +39,6 @@ def fresh(rules: RoomRules, seeds: Sequence[int]) -> Tensor:
                 for part, gain in zip(parts[::2], (math.sqrt(2), math.sqrt(2), 0.01), strict=True):
                     nn.init.orthogonal_(part, gain, generator)
                 rows.append(torch.cat([part.flatten() for part in parts]))
-    finally:
-        torch.set_num_threads(threads)
     return torch.stack(rows).view(len(seeds), rules.agents, -1)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,30 @@ def test_a_learner_reads_only_what_is_new() -> None:
     assert principal.ask((term,), ()) == (1.0,), "a shorter history is another one"
     assert principal.ask((Term((1.0,), Metrics(1.0)), term), ()) == (2.0,)
     assert len(begun) == 3
+
+
+def test_it_thinks_in_one_thread_of_torch() -> None:
+    """In two, products are rounded otherwise, and a run on another machine would take other turns."""
+    threads, before = list[int](), torch.get_num_threads()
+
+    class Noting(Counting):
+        def __init__(self) -> None:
+            super().__init__()
+            threads.append(torch.get_num_threads())
+
+        def learn(self, term: Term, *, seed: int) -> None:
+            threads.append(torch.get_num_threads())
+
+        def choose(self, context: Context, *, seed: int) -> Rates:
+            threads.append(torch.get_num_threads())
+            return (0.0,)
+
+    try:
+        torch.set_num_threads(2)
+        Learning(Noting, seed=0).ask([Term((0.0,), Metrics(1.0))], ())
+        assert (threads, torch.get_num_threads()) == ([1, 1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_contexts_share_nothing() -> None:

@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 from surpass.domains.economy.society import Context, Society, Term
 from surpass.errors import ConfigError, ModelError
 from surpass.rollouts.seeds import derive_seed
+from surpass.threads import one_thread
 
 Rates = tuple[float, ...]
 
@@ -81,13 +82,15 @@ class Learner(Protocol):
 
 
 class Learning:
-    """The principal of a learner."""
+    """The principal of a learner: its answers are the same with any number of torch's threads."""
 
     def __init__(self, begin: Callable[[], Learner], *, seed: int) -> None:
         """`begin` returns a learner that has seen nothing."""
         self._begin, self._seed = begin, seed
-        self._learner, self._seen = begin(), list[Term]()
+        with one_thread():
+            self._learner, self._seen = begin(), list[Term]()
 
+    @one_thread()
     def ask(self, history: Sequence[Term], context: Context) -> Rates:
         if self._seen != list(history[: len(self._seen)]):
             self._learner, self._seen = self._begin(), []
