@@ -195,8 +195,9 @@ class RoomInside:
             key = np.uint64(chance.key_of(derive_seed(seed, one)))
             episode(networks[one], key, 0, live, rules.needed, (places[one], raw[one], hidden[one], odds[one]))
         chosen = torch.from_numpy(places[:, 1:]).transpose(1, 2)
-        earned = torch.from_numpy(raw).to(agents.weight.dtype).transpose(1, 2)
-        features = torch.from_numpy(hidden[..., 1, :]).to(agents.weight.dtype).transpose(1, 2)
+        # Copies: last digits of a product depend on where in memory its factors begin, and torch aligns its own.
+        parts = (torch.tensor(part, dtype=agents.weight.dtype) for part in (raw, hidden[..., 1, :]))
+        earned, features = (part.transpose(1, 2) for part in parts)
         effects = torch.eye(rules.states, dtype=agents.weight.dtype)[chosen]
         return Lived(features, chosen, earned, effects, earned.sum(1))
 
