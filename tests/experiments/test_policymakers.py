@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from surpass import cli, report
 from surpass.domains.economy.bring import from_function
@@ -184,6 +186,27 @@ def test_measures_are_those_of_the_definitions() -> None:
     by_terms, by_steps = (figure["lines"]["ours"] for figure in summary["figures"])
     assert by_terms["0"] == [(1, 0.0), (2, 0.5), (3, 5.0), (4, 9.5)]
     assert [x for x, _ in by_steps["1"]] == [10, 20, 30, 40]
+
+
+def test_a_table_of_80_columns_cuts_no_number() -> None:
+    chance = np.random.default_rng(0)
+    arms = ("oracle", "random", "epsilon_greedy", "ai_economist")
+    rows = {
+        arm: [
+            row(seed, step, float(chance.normal(-0.08, 0.02)), gini=chance.random(), cost=412.3)
+            for seed in range(5)
+            for step in range(1, 9)
+        ]
+        for arm in arms
+    }
+    place = Place("here", surface(0), (), 8, 10, harvest(TINY).search, agents=7)
+    summary = summarise(place, rows, range(5), 3)
+    with (console := Console(width=80, file=StringIO())).capture() as shown:
+        console.print(show("here", summary))
+    words = set(shown.get().replace("(", " ").replace(",", " ").replace(")", " ").split())
+    means = [one["mean"] for arm in summary["arms"].values() for one in arm.values() if isinstance(one, dict)]
+    assert {f"{round(mean, 3) + 0.0:.3g}" for mean in means} <= words
+    assert "…" not in shown.get()
 
 
 def test_an_oracle_below_zero_reaches_itself() -> None:

@@ -115,7 +115,7 @@ def show(name: str, summary: Mapping[str, Any]) -> Table:
     table.add_column("principal", no_wrap=True)
     columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in summary["arms"].values())}
     for title in columns.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")  # a number that was cut would be another one
     for arm, row in summary["arms"].items():
         table.add_row(arm, *(_told(row.get(key), interval=key in ROOMY) for key in columns))
     return table
@@ -123,7 +123,8 @@ def show(name: str, summary: Mapping[str, Any]) -> Table:
 
 def _told(value: Any, *, interval: bool) -> str:
     if isinstance(value, Mapping):
-        return f"{value['mean']:.3g}" + (f"\n({value['low']:.3g}, {value['high']:.3g})" if interval else "")
+        mean, low, high = (f"{round(value[key], 3) + 0.0:.3g}" for key in ("mean", "low", "high"))  # no -0
+        return mean + (f"\n({low}, {high})" if interval else "")
     return "–" if value is None else str(value)
 
 
