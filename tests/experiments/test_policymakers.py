@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from io import StringIO
@@ -21,7 +21,7 @@ from surpass.domains.economy.learning import SHIPPED, LearningCommons, load_core
 from surpass.domains.economy.principals.principal import Principal, PrincipalError, Rates, principal_of
 from surpass.domains.economy.rules import rules_of
 from surpass.domains.economy.society import Context, Society, SocietyError, Term, surface
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, DataError
 from surpass.experiments.policymakers import FREE, PRESETS, main
 from surpass.experiments.policymakers_societies import ALWAYS, Place, harvest
 from surpass.experiments.policymakers_table import show, steps_to, summarise
@@ -101,6 +101,26 @@ def test_an_interruption_at_any_point_changes_nothing(society: Society, name: st
             part.metrics_path.write_bytes(b"".join(lines[:cut]) + torn)
             assert timeless(govern(mandate(society, name), part)) == json.loads(json.dumps(expected))
             assert len(part.metrics()) == 8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda rows: [rows[1], rows[0]],
+        lambda rows: [rows[0], rows[0]],
+        lambda rows: [{"x": 1}, rows[1]],
+        lambda rows: [rows[0] | {"values": 3}, rows[1]],
+        lambda rows: [rows[0] | {"seed": 7}, rows[1]],
+    ],
+)
+def test_a_record_that_was_changed_is_refused(damage: Callable[[list[Row]], list[Row]], tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    rows = govern(mandate(surface(1), "random", terms=1), run)
+    text = "".join(json.dumps(row) + "\n" for row in damage(rows))
+    run.metrics_path.write_text(text)
+    with pytest.raises(DataError, match=r"metrics.jsonl, line [12]: expected the term of seed [01] in step 1; restore"):
+        govern(mandate(surface(1), "random"), run)
+    assert run.metrics_path.read_text() == text
 
 
 def test_a_run_goes_on_where_it_was_left(finished: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from surpass.domains.economy.society import (
     checked,
     terms,
 )
+from surpass.errors import DataError
 from surpass.rollouts.seeds import derive_seed
 from surpass.store import Run, append_lines
 
@@ -83,8 +84,17 @@ def govern(mandate: Mandate, run: Run, tell: Callable[[int], None] = lambda _: N
 
 
 def whole_steps(run: Run, seeds: Sequence[int]) -> list[Row]:
-    """Return the rows of all steps that were written whole, and cut the rest off the record."""
+    """Return the rows of all steps that were written whole, and cut the rest off the record.
+
+    Raises DataError for a record that is not of these seeds, step by step.
+    """
     rows: list[Row] = list(run.metrics())
+    for at, row in enumerate(rows):
+        if not _is_term(row, seeds[at % len(seeds)], at // len(seeds) + 1):
+            raise DataError(
+                f"{run.metrics_path}, line {at + 1}: expected the term of seed {seeds[at % len(seeds)]} in step "
+                f"{at // len(seeds) + 1}; restore the file, or delete {run.path}: its terms are then played again"
+            )
     kept = rows[: len(rows) // len(seeds) * len(seeds)]
     if run.metrics_path.exists():
         fresh = run.metrics_path.with_suffix(".new")
@@ -92,6 +102,14 @@ def whole_steps(run: Run, seeds: Sequence[int]) -> list[Row]:
         append_lines(fresh, kept)
         fresh.replace(run.metrics_path)
     return kept
+
+
+def _is_term(row: Row, seed: int, step: int) -> bool:
+    try:
+        term_of(row)
+        return (row["seed"], row["step"]) == (seed, step) and {"rates", "environment_steps"} <= set(row)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def term_of(row: Row) -> Term | None:
