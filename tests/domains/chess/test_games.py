@@ -7,6 +7,7 @@ import io
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pyarrow
@@ -288,6 +289,46 @@ def test_a_broken_row_is_trouble_and_the_rows_before_it_stay(tmp_path: Path) -> 
     games, report = load(tmp_path / "games.csv")
     assert len(games) == 1
     assert "is not CSV" in report.trouble[0]
+
+
+def test_a_parquet_with_bytes_that_are_no_text_is_trouble(tmp_path: Path) -> None:
+    rows = [{"moves": moves} for moves in ("d2d4", "e2e4")]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "games.parquet", compression="none")
+    data = (tmp_path / "games.parquet").read_bytes()
+    assert b"e2e4" in data
+    (tmp_path / "games.parquet").write_bytes(data.replace(b"e2e4", b"e2\xb54"))
+    with pytest.raises(DataError, match="no whole parquet file"):
+        load(tmp_path / "games.parquet")
+
+
+@cache
+def _whole(name: str) -> bytes:
+    """A game set in one of the formats."""
+    rows, lines, sink = table(GAMES[:6]), io.StringIO(), io.BytesIO()
+    if name.endswith(".parquet"):
+        parquet.write_table(pyarrow.Table.from_pylist(rows), sink, compression="none")
+        return sink.getvalue()
+    writer = csv.DictWriter(lines, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    text = (lines.getvalue() if ".csv" in name else "".join(map(pgn_of, GAMES[:6]))).encode()
+    return frames(text) if name.endswith(".zst") else text
+
+
+@pytest.mark.parametrize("name", ["a.pgn", "a.pgn.zst", "a.csv", "a.csv.zst", "a.parquet"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=3)), min_size=1, max_size=4))
+def test_whatever_bytes_are_changed_games_are_counted_or_the_file_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, changes: list[tuple[float, int, bytes]]
+) -> None:
+    data = _whole(name)
+    for share, lost, new in changes:
+        at = int(share * len(data))
+        data = data[:at] + new + data[at + lost :]
+    path = tmp_path_factory.mktemp("changed") / name
+    path.write_bytes(data)
+    with suppress(DataError):
+        load(path, Filter(speeds=("rapid", "classical"), max_rating=1500))
 
 
 def test_trouble_in_one_file_does_not_keep_the_next_from_being_read(tmp_path: Path) -> None:

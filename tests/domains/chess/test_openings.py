@@ -1,6 +1,7 @@
 """Openings: books in every form they come in, what is left out of them, and random ones."""
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import chess
@@ -56,6 +57,16 @@ def test_an_epd(tmp_path: Path) -> None:
     )
     found = read_openings(book)
     assert [one.fen for one in found] == ["4k3/8/8/8/8/8/4P3/4K3 w - - 0 1", chess.STARTING_FEN]
+
+
+def test_a_damaged_archive_is_a_data_error(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.pgn", "1. e4 e5 *\n\n" * 200)
+    data = (tmp_path / "a.zip").read_bytes()
+    for at in range(30, len(data) - 22, 7):
+        (tmp_path / "b.zip").write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        with suppress(DataError):
+            assert len(read_openings(tmp_path / "b.zip")) == 1
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,13 @@ def test_compressed_cut_and_missing(tmp_path: Path) -> None:
     _, report = load(tmp_path / "cut.csv.zst")
     assert "cut off" in report.trouble or "damaged" in report.trouble
     (tmp_path / "few.csv").write_text("PuzzleId,FEN,Moves\n")
-    for name, said in (("few.csv", "no rating"), ("none.csv", "cannot read"), ("p.pgn", "ends in .csv")):
+    (tmp_path / "odd.csv").write_bytes(b"PuzzleId,FEN,\rMoves,Rating\n")
+    for name, said in (
+        ("few.csv", "no rating"),
+        ("odd.csv", "first line is not CSV"),
+        ("none.csv", "cannot read"),
+        ("p.pgn", "ends in .csv"),
+    ):
         with pytest.raises(DataError, match=said):
             load(tmp_path / name)
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from surpass.domains.chess import shards
 from surpass.domains.chess.blocks import Blocks, Boundaries, best_fit
@@ -200,6 +202,28 @@ def test_a_damaged_pack_is_said(source: Path, tmp_path: Path, part: str) -> None
     path.unlink()
     with pytest.raises(DataError, match=r"damaged|no pack"):
         open_pack(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ("offsets", lambda old: old[::-1]),
+        ("offsets", lambda old: np.where(np.arange(len(old)) == 2, 10**6, old)),
+        ("offsets", lambda old: old.astype(np.int32)),
+        ("tokens", lambda old: old.astype(np.int64)),
+        ("keys", lambda old: old.T),
+    ],
+)
+def test_a_pack_of_other_numbers_is_said_whoever_opens_it(
+    source: Path, tmp_path: Path, part: str, wrong: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> None:
+    write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
+    path = tmp_path / "pack" / f"00000.{part}.npy"
+    np.save(path, wrong(np.load(path)))
+    with pytest.raises(DataError, match="damaged"):
+        open_pack(tmp_path / "pack")
+    with pytest.raises(DataError, match="damaged"):
+        write_pack([source], tmp_path / "pack", Moves(), keep=KEEP)
 
 
 def test_tokens_are_mapped_and_not_loaded(source: Path, tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ def test_a_model_slower_than_its_clock_gives_way_once() -> None:
         talk.tell("isready")
         assert len([line for line in talk.said if line.startswith("bestmove")]) == 1
         assert "time is up" in talk.wait("info string time")
+        talk.engine.close()
+        assert talk.said[-1] == "readyok"  # no word of a move that came too late
 
 
 def test_draws_depend_on_seed_game_and_ply_alone(talk: Talk) -> None:

@@ -25,6 +25,7 @@ from typing import Annotated, Any
 
 import chess
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -103,9 +104,16 @@ class Standing:
             caption += f"; {self.failures} games without a result left out"
         if self.prior:
             caption += f"; no finite maximum: under a prior of {self.prior:g} virtual games for each pair"
-        table = Table(title="Elo, 95 % intervals", caption="\n".join([caption, *self.notes]))
-        for column in ("player", "Elo", "interval", "LOS over next", "games", "score", "draws", "illegal", "forfeits"):
-            table.add_column(column, justify="left" if column == "player" else "right", overflow="fold")
+        caption += "; LOS: the likelihood of superiority over the next"
+        table = Table(
+            title="Elo, 95 % intervals",
+            caption="\n".join([caption, *self.notes]),
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        for column in ("player", "Elo", "interval", "LOS", "games", "score", "draws", "illegal", "forfeits"):
+            named = column == "player"  # a long name takes several lines, numbers stay whole
+            table.add_column(column, justify="left" if named else "right", overflow="fold", no_wrap=not named)
         for one in self.lines:
             los = "" if one.superiority is None else f"{one.superiority:.1%}"
             span, shares = f"{one.low:.0f} to {one.high:.0f}", (f"{one.score:.1%}", f"{one.draws:.0%}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
                     yield name, archive.read(name).decode("utf-8", errors="replace")
         else:
             yield path.name, path.read_text(encoding="utf-8", errors="replace")
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted ones, too
         raise DataError(
             f"cannot read the openings in {path} ({error}); expected .pgn, .epd, or either in a .zip"
         ) from error

@@ -77,7 +77,10 @@ def read_puzzles(path: Path, report: Rows, *, limit: int | None = None) -> Itera
         raise DataError(f"{path}: expected puzzles in a file that ends in .csv or .csv.zst")
     text = (f"{line}\n" for line in lines(path))
     table = csv.reader(text)
-    header = [name.strip().casefold() for name in next(table, [])]
+    try:
+        header = [name.strip().casefold() for name in next(table, [])]
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line is not CSV ({error})") from error
     if missing := [name for name in NEEDED if name not in header]:
         raise DataError(f"{path}: expected the columns {', '.join(NEEDED)}, found no {missing[0]} in {header}")
     seen = set[str]()

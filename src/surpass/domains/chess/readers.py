@@ -115,7 +115,7 @@ def _parquet(path: Path, needs_ratings: bool) -> Iterator[Record]:
                         for name, place in columns.items()
                     }
                     yield _row(f"{path.name}:{number}", cells, header)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no whole parquet file: {error}; {number} of its games were read") from error
 
 

@@ -36,6 +36,7 @@ from surpass.errors import DataError
 INDEX, FORMAT = "pack.json", 1
 SHARD_TOKENS = 1 << 22  # 8 MB; what an interruption costs at most to read again
 PARTS = ("tokens", "offsets", "keys")
+KINDS = (np.uint16, np.int64, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,31 @@ def open_pack(folder: Path) -> Pack:
     tokens: list[NDArray[np.uint16]] = []
     starts, keys, first = [np.zeros(1, np.int64)], [np.zeros(0, np.uint64)], 0
     for shard in index["shards"]:
-        try:
-            parts = [np.load(folder / f"{shard['name']}.{part}.npy", mmap_mode="r") for part in PARTS]
-            shapes = [part.shape for part in parts]
-            if shapes != [(shard["tokens"],), (shard["games"] + 1,), (shard["games"], 2)]:
-                raise ValueError(f"shapes {shapes}")
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{folder}: shard {shard['name']} is damaged or missing ({error}); pack again") from error
+        parts = _parts(folder, shard)
         tokens.append(parts[0])
         starts.append(np.asarray(parts[1][1:]) + first)
         keys.append(np.asarray(parts[2][:, 0]))
         first += shard["tokens"]
     firsts = np.cumsum([0, *map(len, tokens)], dtype=np.int64)
     return Pack(folder, index, tuple(tokens), firsts, np.concatenate(starts), np.concatenate(keys))
+
+
+def _parts(folder: Path, shard: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """Return a shard's tokens, offsets and keys, memory-mapped. Raises DataError where they are not what they must be.
+
+    What the tokens are is not looked at: that would read all of them.
+    """
+    try:
+        parts = [np.load(folder / f"{shard['name']}.{part}.npy", mmap_mode="r") for part in PARTS]
+        found = [(part.dtype, part.shape) for part in parts]
+        shapes = (shard["tokens"],), (shard["games"] + 1,), (shard["games"], 2)
+        if found != list(zip(map(np.dtype, KINDS), shapes, strict=True)):
+            raise ValueError(f"it holds {found}")
+        if parts[1][0] != 0 or parts[1][-1] != shard["tokens"] or (np.diff(parts[1]) < 2).any():
+            raise ValueError("offsets that are none")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise DataError(f"{folder}: a shard is damaged or missing ({shard}: {error}); pack again") from error
+    return parts
 
 
 def write_pack(
@@ -113,7 +126,7 @@ def write_pack(
         next(records(path, needs_ratings=keep.needs_ratings), None)
     index = _begin(paths, folder, vocabulary, keep, games)
     report = _stored(index["report"])
-    known = {int(key) for shard in index["shards"] for key in np.load(folder / f"{shard['name']}.keys.npy")[:, 1]}
+    known = {int(key) for shard in index["shards"] for key in _parts(folder, shard)[2][:, 1]}
     if not index["complete"]:
         room = None if games is None else games - report.kept
         stream = read(paths, keep, report, skip=report.read, known=known)
@@ -156,8 +169,7 @@ class _Shard:
         shards = self._index["shards"]
         if self._keys:
             name = f"{len(shards):05}"
-            kinds = (np.uint16, np.int64, np.uint64)
-            for part, kind, rows in zip(PARTS, kinds, (self._tokens, self._offsets, self._keys), strict=True):
+            for part, kind, rows in zip(PARTS, KINDS, (self._tokens, self._offsets, self._keys), strict=True):
                 _save(self._folder / f"{name}.{part}.npy", np.asarray(rows, dtype=kind))
             shards.append({"name": name, "tokens": self.size, "games": len(self._keys)})
         self._index.update(complete=complete, report=_plain(report))

@@ -239,7 +239,7 @@ class Answer:
     def __init__(self, say: Callable[[str], None], legal_moves: Sequence[str], *, waits: bool) -> None:
         self._say, self._legal = say, legal_moves
         self._lock = threading.Lock()
-        self._waits, self._given = waits, False
+        self._waits, self.given = waits, False
         self._move: str | None = None
 
     def settle(self, move: str) -> None:
@@ -258,14 +258,14 @@ class Answer:
     def expire(self) -> None:
         """Give a legal move, for time is up."""
         with self._lock:
-            if self._move is None and not self._given and not self._waits:
+            if self._move is None and not self.given and not self._waits:
                 self._say("info string time is up before the model has answered: this move is the first legal one")
                 self._move = self._legal[0] if self._legal else ""
                 self._give()
 
     def _give(self) -> None:
-        if self._move is not None and not self._waits and not self._given:
-            self._given = True
+        if self._move is not None and not self._waits and not self.given:
+            self.given = True
             self._say(f"bestmove {self._move or '(none)'}")
 
 
@@ -384,13 +384,13 @@ class Engine:
             answer.settle("")
             return
         try:
-            answer.settle(self._choose(seen, settings, seed))
+            answer.settle(self._choose(seen, answer, settings, seed))
         except TROUBLE as error:
             self._say(_told(error))
             self._say("info string the model gave no move: this one is the first legal one")
             answer.settle(moves[0])
 
-    def _choose(self, seen: Observation, settings: Settings, seed: int) -> str:
+    def _choose(self, seen: Observation, answer: Answer, settings: Settings, seed: int) -> str:
         from surpass.domains.chess.model_player import Choice, ModelPlayer
 
         if self._player is None:
@@ -413,7 +413,7 @@ class Engine:
             move = player.propose([seen], 1, seeds=[derive_seed(seed, attempt)])[0][0].action
             if move in moves:
                 break
-        if isinstance(player, ModelPlayer):
+        if isinstance(player, ModelPlayer) and not answer.given:  # what comes later would be taken for the next move's
             for line in shown(player, seen, move, settings.multi_pv):
                 self._say(line)
         return move
