@@ -214,7 +214,8 @@ def _tables(
         found[f"Models of {one.name}"] = {
             "columns": columns.split(", "),
             "rows": rows,
-            "note": f"Best expert of {one.name}: {best[one.name]}. Ratings of a column are means over seeds.",
+            "note": f"Best expert: {best[one.name]}. Ratings are means over seeds. Transcendence: the interval lies "
+            f"above 0; absence: within {NEAR:.0f} Elo of 0; otherwise undecided.",
         }
     found["Experts"] = {
         "columns": ["expert", "Elo", "95 % interval"],

@@ -94,7 +94,8 @@ def analyse(
     (options.out / "favor.json").write_text(
         json.dumps({**about, "rows": as_json(found), "asked": asked(options)}, indent=1) + "\n", encoding="utf-8"
     )
-    write(options.out / "favor.html", measured, found, reference=reference)
+    judged = f"{title} at {options.nodes:,} nodes a position"
+    write(options.out / "favor.html", measured, found, reference=reference, judge=judged)
     return found, about
 
 

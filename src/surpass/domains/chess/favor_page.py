@@ -29,7 +29,9 @@ _STYLE = """
 """
 
 
-def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: str, boards: int = 9) -> Path:
+def write(
+    path: Path, measured: Measured, found: Sequence[Row], *, reference: str, judge: str = "an engine", boards: int = 9
+) -> Path:
     """Write the page of an analysis and return its path; boards are of the first policy that is not the reference.
 
     How its favor is distributed stands in `distribution.svg` beside the page, too, for documents.
@@ -44,14 +46,25 @@ def write(path: Path, measured: Measured, found: Sequence[Row], *, reference: st
         path.with_name("distribution.svg").write_text(alone(title, spreads[0]), encoding="utf-8")
     parts = [
         f"<h1>Favor over {escape(reference)}</h1>",
-        f'<p class="lead">{len(measured.visits):,} positions of '
-        f"{len({visit.game for visit in measured.visits}):,} games; points of a hundred.</p>",
+        f'<p class="lead">How much better are the moves of a policy than those of {escape(reference)}, in '
+        f"{len(measured.visits):,} positions of {len({visit.game for visit in measured.visits}):,} games?</p>",
+        f"<p>A move scores what {escape(judge)} expects behind it for the side to move, in points of a hundred (a win "
+        "100, a draw 50); what is no legal move scores 0. Favor is the mean over a policy's moves less that over the "
+        "other's. Of it, legality is what fewer illegal moves gain, choice what better legal ones do. Intervals are "
+        "95 % bootstraps over games. T is the temperature at which a model is drawn from; T 0 plays its likeliest "
+        "move.</p>",
         f"<h2>Expected scores</h2>{_table(_SCORES, [_scores(row) for row in found])}",
-        f'<h2>How favor is distributed</h2><div class="panels">{"".join(spreads)}</div>',
+        "<h2>How favor is distributed</h2><p>Positions by their favor; the height of a bar is the square root of their "
+        f'number, so that rare ones can be seen.</p><div class="panels">{"".join(spreads)}</div>',
         _table(_SPREAD, [_spread(row) for row in found if row.name != reference]),
     ]
     for name in others[:1]:
         legality, choice = measured.parts(name, reference)
+        parts.append(
+            "<h2>Boards</h2><p>The side to move is at the bottom. Green arrows are the likeliest moves of "
+            f"{escape(name)}, red ones those of {escape(reference)}, paler where rarer; in brackets what a move "
+            "scores, 1 for a win.</p>"
+        )
         for what, gains in (("gains most", legality + choice), ("gains most by choice, not by legality", choice)):
             shown = gallery(measured, name, reference, measured.largest(gains, boards))
             parts.append(f"<h2>Where {escape(name)} {what}</h2>{shown}")
@@ -101,13 +114,13 @@ def said(interval: Interval) -> str:
 
 def gallery(measured: Measured, name: str, reference: str, places: Sequence[int]) -> str:
     """Return some positions as boards with captions."""
-    figures = []
+    figures, (legality, choice) = [], measured.parts(name, reference)
     for index in places:
         row, scores = measured.chances[index], measured.scores[index]
         own, other = row[measured.at(name)], row[measured.at(reference)]
-        gain = measured.favor(name, reference)[index]
         caption = (
-            f"favor {100 * gain:+.1f}<br>"
+            f"favor {100 * (legality[index] + choice[index]):+.1f}: legality {100 * legality[index]:+.1f}, "
+            f"choice {100 * choice[index]:+.1f}<br>"
             f'<span class="up">{escape(name)}:</span> {_said(measured.visits[index].fen, own, scores)}<br>'
             f'<span class="down">{escape(reference)}:</span> {_said(measured.visits[index].fen, other, scores)}'
         )

@@ -108,7 +108,7 @@ def analyse(options: LatentOptions) -> tuple[Readable, int]:
     states = hidden(player, [one.observation for one in places])
     points = project(states, options.method, seed=options.seed)
     found = readable(states, white, [one.game for one in places], seed=options.seed)
-    page = document(fragment(points, white, places, title=options.method), found)
+    page = document(fragment(points, white, places), found, method=options.method)
     (options.out / "latent.html").write_text(page, encoding="utf-8")
     (options.out / "latent.json").write_text(
         json.dumps({**asdict(found), "positions": len(places), "asked": asked(options)}, indent=1) + "\n",
@@ -175,7 +175,7 @@ def _told(states: Array, values: Array, games: Sequence[str]) -> tuple[float, fl
     return found[0], found[1]
 
 
-def fragment(points: Array, white: Array, places: Sequence[Visit], *, title: str = "") -> str:
+def fragment(points: Array, white: Array, places: Sequence[Visit]) -> str:
     """Return the map as a piece of a page, its script included; a position's FEN shows under the pointer."""
     from plotly.graph_objects import Figure, Scatter  # not Scattergl: a browser may lack WebGL
 
@@ -194,15 +194,19 @@ def fragment(points: Array, white: Array, places: Sequence[Visit], *, title: str
     figure = Figure(
         Scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, text=about, hoverinfo="text")
     )
-    figure.update_layout(title=title, width=900, height=700, template="plotly_white")
+    figure.update_layout(width=900, height=700, template="plotly_white")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
 
 
-def document(body: str, found: Readable) -> str:
+def document(body: str, found: Readable, *, method: str) -> str:
     """Return a page around a map."""
+    ways = {"tsne": "t-SNE", "pca": "principal components"}
     said = (
+        f"A point is a position, placed by {ways[method]} of the network's last state behind the moves so far; "
+        "its colour is White's expected score as a strong engine sees it, which the network was never told. Neighbours "
+        "of one colour mean that it knows who is winning. Point at one for the position and its game.</p><p>"
         f"Of the variance of White's expected score, states of other games tell {found.linear:.1%} by a linear map and "
         f"{found.neighbours:.1%} by their nearest neighbours; with shuffled scores {found.shuffled:.1%}."
     )
