@@ -125,6 +125,13 @@ def test_trouble_that_passes_is_waited_for(serve: Serve, trouble: Said) -> None:
     assert (len(server.asked), chat.exchanges.spent.retries, chat.exchanges.spent.requests) == (3, 2, 1)
 
 
+def test_who_waits_longer_is_told_once_for_what(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    chat, _ = serve([*[Said("broken", 500)] * 6, "7"])
+    assert chat.converse([question()])[0].value == 7
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [f"{chat.endpoint.url}: HTTP 500: broken; asked again for up to 60 s"]
+
+
 def test_a_slow_answer_is_not_waited_for(serve: Serve) -> None:
     chat, server = serve([Said("7", delay=30.0), "8"], timeout=0.5)
     assert chat.converse([question()])[0].value == 8

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Connection = tuple["AsyncOpenAI", Callable[[str], str]]  # a client, and what cuts its key out of a text
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of back-off
+PATIENT = 4  # tries in vain after which who waits is told why
 
 
 class Line:
@@ -91,7 +92,9 @@ class Line:
                     f"{self._endpoint.url} does not serve: {trouble}{asked}; given up after {tries} tries, for a "
                     f"patience of {self._endpoint.patience:g} s. Ask again, or resume the run, when it does"
                 )
-            log.info("%s: %s; asking again in %.1f s", self._endpoint.url, trouble, wait)
+            level = logging.WARNING if tries == PATIENT else logging.INFO
+            patience = self._endpoint.patience
+            log.log(level, "%s: %s; asked again for up to %g s", self._endpoint.url, trouble, patience)
             await asyncio.sleep(wait)
 
     async def _turn(self) -> None:
