@@ -28,6 +28,7 @@ def test_three_tasks_by_hand() -> None:
     assert math.isclose(found["forgetting"], ((0.6 - 0.5) + (0.5 - 0.2)) / 2)
     assert math.isclose(found["backward"], ((0.4 - 0.6) + (0.5 - 0.6) + (0.2 - 0.5)) / 3)
     assert math.isclose(found["plasticity"], ((0.5 - 0.1) + (0.7 - 0.1)) / 2)
+    assert math.isclose(found["incremental"], ((0.5 - 0.6) + (0.7 - 0.5)) / 2)
     seen = [0.6, 0.45, 1.4 / 3]
     assert math.isclose(found["windowed_forgetting"], 0.15)
     assert math.isclose(found["windowed_plasticity"], seen[2] - seen[1])

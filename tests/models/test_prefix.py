@@ -113,8 +113,8 @@ def test_the_block_used_longest_ago_gives_way() -> None:
 
     def keep(prompt: tuple[int, ...]) -> None:
         begin = len(cache.find(prompt)) * BLOCK
-        states = torch.tensor(prompt[begin : blocks(prompt) * BLOCK], dtype=torch.float32)
-        cache.keep(prompt, begin, states.expand(1, 2, 1, -1)[..., None])
+        states = torch.tensor(prompt[begin : blocks(prompt) * BLOCK], dtype=torch.float32)[None, None, :, None]
+        cache.keep([prompt], [begin], [(states, states)])
 
     keep((*one, *two, 0))
     keep((*other, 0))
@@ -124,7 +124,7 @@ def test_the_block_used_longest_ago_gives_way() -> None:
     index, owner = cache.columns([slots, cache.find((*other, 0))])
     keys, values = cache.load(0, index)
     assert keys[0].flatten().tolist() == values[0].flatten().tolist() == [*one, *two]
-    assert keys[1, 0, 0].flatten().tolist() == list(other)
+    assert keys[1, 0, :BLOCK].flatten().tolist() == list(other)
     assert owner.tolist() == [[-1] * 2 * BLOCK, [-1] * BLOCK + [-2] * BLOCK]
     cache.find((*one, *two, 0))
     keep((*two, 0))  # equal tokens in another place are another block, and `other` was used longest ago

@@ -172,15 +172,16 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.room: list[Tensor] = []  # keys and values, with spare columns
 
-    def begin(self, blocks: Tensor) -> None:
-        """Start from the keys and values of blocks of columns [2, B, H, n, columns, d]."""
-        width = blocks.shape[3] * blocks.shape[4]
-        for states in blocks:
-            room = states.new_empty(*states.shape[:2], width + ROOM, states.shape[-1])
-            room[:, :, :width].view(states.shape).copy_(states)
-            self.room.append(room)
-        self.keys, self.values = (room[:, :, :width] for room in self.room)
+    def begin(self, states: Tensor) -> None:
+        """Start from keys and values [2, B, H, P, d]; they are copied when more come."""
+        self.keys, self.values = states
         self.is_initialized = True
+
+    @property
+    def states(self) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, P, d]."""
+        assert self.keys is not None is not self.values
+        return self.keys, self.values
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         new = (key_states, value_states)
@@ -226,13 +227,6 @@ class _Memory:
     positions: Tensor  # of each column [B, P]
     logits: Tensor  # after the last token [B, V]
 
-    def states(self, last: int) -> Tensor:
-        """Return keys and values of the last columns [L, 2, B, H, last, d]."""
-        pairs = [(layer.keys, layer.values) for layer in self.layers]
-        return torch.stack(
-            [torch.stack([k[:, :, -last:], v[:, :, -last:]]) for k, v in pairs if k is not None is not v]
-        )
-
 
 def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, prefixes: PrefixCache | None) -> _Memory:
     """Read prompts, what is known of them from the cache."""
@@ -248,12 +242,10 @@ def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, pre
         known = {index: slots for index, slots in known.items() if len(slots) < blocks(prompts[index])}
         if not known:
             continue  # the groups before had the same beginnings
-        heads = [prompts[index][: blocks(prompts[index]) * BLOCK] for index in known]
-        last = max(len(head) - len(slots) * BLOCK for head, slots in zip(heads, known.values(), strict=True))
-        states = _read(network, heads, prefixes, list(known.values()), pad).states(last)
-        for row, (index, slots) in enumerate(known.items()):
-            begin = len(slots) * BLOCK
-            prefixes.keep(prompts[index], begin, states[:, :, row, :, begin - len(heads[row]) :])
+        whole = [prompts[index][: blocks(prompts[index]) * BLOCK] for index in known]
+        layers = _read(network, whole, prefixes, list(known.values()), pad).layers
+        begins = [len(slots) * BLOCK for slots in known.values()]
+        prefixes.keep([prompts[index] for index in known], begins, [layer.states for layer in layers])
     return _read(network, prompts, prefixes, [prefixes.find(prompt) for prompt in prompts], pad)
 
 

@@ -36,6 +36,7 @@ from surpass.models import checkpoint
 from surpass.models.checkpoint import CPU, LoraSpec, Placement, Weights
 from surpass.models.decode import Sampling, sample
 from surpass.models.layout import Layout, frame, ids, vocabulary
+from surpass.models.memory import keep_freed
 from surpass.models.packing import Pack, Tokens, chunks, likelihood, mean_states
 from surpass.models.prefix import PrefixCache
 from surpass.models.presets import preset
@@ -51,6 +52,7 @@ class LanguageModel:
     """A policy that writes actions token by token. Make one with `load`, `wrap` or `from_scratch`."""
 
     def __init__(self, weights: Weights, layout: Layout, *, placement: Placement = CPU) -> None:
+        keep_freed()
         self.weights, self.layout, self.placement = weights, layout, placement
         self.network = weights.network
         self.network.train(False)
@@ -200,7 +202,8 @@ class LanguageModel:
                 budget=self.placement.micro_tokens,
                 prefixes=self.prefixes,
             )
-        return [[Proposal(self.decode(one.tokens), one.logp, one.tokens) for one in row] for row in samples]
+        spelt = {tokens: self.decode(tokens) for tokens in {one.tokens for row in samples for one in row}}
+        return [[Proposal(spelt[one.tokens], one.logp, one.tokens) for one in row] for row in samples]
 
     def tempered(self, temperature: float, *, top_p: float = 1.0) -> Self:
         """Return a view that shares the weights and samples at that temperature; `logp` stays at temperature 1."""

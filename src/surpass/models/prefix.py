@@ -89,31 +89,48 @@ class PrefixCache:
         return index, torch.where(known, PROMPT, NOBODY)
 
     def load(self, layer: int, index: Tensor) -> Tensor:
-        """Return keys and values of a layer [2, B, H, n, BLOCK, d]."""
+        """Return keys and values of a layer [2, B, H, n * BLOCK, d] for slots [B, n]."""
         assert self._pool is not None
-        return self._pool[:, layer][index.to(self._pool.device)].permute(2, 0, 3, 1, 4, 5)
+        slots, layers, _, heads, _, size = self._pool.shape
+        rows, width = index.shape
+        # Blocks of one head lie in one piece: they are copied whole, into the order that attention wants.
+        first = (index.to(self._pool.device)[:, None] * layers + layer) * 2 * heads
+        head = torch.arange(2 * heads, device=first.device).view(2, 1, heads, 1)
+        pieces = self._pool.view(slots * layers * 2 * heads, BLOCK * size)
+        return pieces.index_select(0, (first + head).flatten()).view(2, rows, heads, width * BLOCK, size)
 
-    def keep(self, prompt: Tokens, begin: int, states: Tensor) -> None:
-        """Store the blocks from token `begin` on; `states` [L, 2, H, T, d] are the keys and values of those tokens."""
+    def keep(
+        self, prompts: Sequence[Tokens], begins: Sequence[int], layers: Sequence[tuple[Tensor, Tensor]]
+    ) -> None:
+        """Store the blocks of each prompt from token `begin` on.
+
+        `layers` are keys and values [B, H, columns, d]; the last column is that of the last token of a prompt's last block.
+        """
         if self._pool is None:
-            layers, two, heads, _, size = states.shape
-            slots = int(self.megabytes * 2**20) // (layers * two * heads * BLOCK * size * states.element_size())
-            self._pool = states.new_empty(max(1, slots), layers, two, heads, BLOCK, size)
-        before, kept = 0, dict[int, int]()
-        for index in range(blocks(prompt)):
-            key, at = (before, prompt[index * BLOCK : (index + 1) * BLOCK]), index * BLOCK - begin
-            if key not in self._slots:
-                if at < 0:
-                    break  # it gave way in the meantime
-                slot = len(self._slots)
-                if slot == len(self._pool):
-                    _, (slot, _) = self._slots.popitem(last=False)
-                kept[slot] = at // BLOCK  # the last one counts, where the pool is smaller than the prompt
-                self._slots[key] = slot, next(self._numbers)
-            before = self._slots[key][1]
+            states = layers[0][0]
+            _, heads, _, size = states.shape
+            slots = int(self.megabytes * 2**20) // (len(layers) * 2 * heads * BLOCK * size * states.element_size())
+            self._pool = states.new_empty(max(1, slots), len(layers), 2, heads, BLOCK, size)
+        kept = dict[int, tuple[int, int]]()  # slot -> row and column; the last one counts, where the pool is small
+        for row, (prompt, begin) in enumerate(zip(prompts, begins, strict=True)):
+            before, end = 0, blocks(prompt) * BLOCK
+            for at in range(0, end, BLOCK):
+                key = (before, prompt[at : at + BLOCK])
+                if key not in self._slots:
+                    if at < begin:
+                        break  # it gave way in the meantime
+                    slot = len(self._slots)
+                    if slot == len(self._pool):
+                        _, (slot, _) = self._slots.popitem(last=False)
+                    kept[slot] = row, at - end
+                    self._slots[key] = slot, next(self._numbers)
+                before = self._slots[key][1]
         if kept:
-            whole = torch.stack(torch.split(states[:, :, :, : states.shape[3] // BLOCK * BLOCK], BLOCK, 3))
-            self._pool[list(kept)] = whole[list(kept.values())]
+            into, rows, columns = torch.tensor([(slot, *place) for slot, place in kept.items()]).T.to(self._pool.device)
+            for number, both in enumerate(layers):
+                for kind, states in enumerate(both):
+                    cut = states.unfold(2, BLOCK, 1).permute(0, 2, 1, 4, 3)  # a block at every column, not copied
+                    self._pool[into, number, kind] = cut[rows, states.shape[2] + columns]
 
 
 def blocks(prompt: Tokens) -> int:

@@ -3,6 +3,8 @@
     one at a time    one conversation alive, so the model sees one state per batch
     batched          all alive at once, one model batch over all that wait
     prefix cache     batched, and what was computed of a prompt is kept for those that begin alike
+    automation       batched, by a fixed list of tactics instead of the model (Rocq only): the verifier is what one
+                     waits for, and its utilisation says how much it idles for the sake of the rest
 
 The model is a small one from scratch, taught for a moment on known solutions, so that its actions have the length they
 have in use. It knows little, though, and searches of a poor policy run dry: where the domain says what is legal, an
@@ -47,6 +49,7 @@ from surpass.core import (
 )
 from surpass.domains.proofs.kernel.domain import Kernel
 from surpass.errors import ConfigError
+from surpass.models.fixed import ROCQ_AUTOMATION, Fixed
 from surpass.models.hf import LanguageModel, Placement
 from surpass.objectives.batch import log_return
 from surpass.objectives.likelihood import likelihood
@@ -59,7 +62,7 @@ from surpass.search.best_first import best_first
 from surpass.store import Run
 from surpass.train import train
 
-ONE, BATCHED, CACHED = "one at a time", "batched", "prefix cache"
+ONE, BATCHED, CACHED, AUTOMATION = "one at a time", "batched", "prefix cache", "automation"
 MICRO = 32_768  # padded tokens of one pass through the model: all problems at once
 
 
@@ -219,7 +222,7 @@ def _measure(
 ) -> Report:
     """Run the ways in turns."""
     live = {ONE: 1, BATCHED: len(problems), CACHED: len(problems)}
-    found: dict[str, list[Way]] = {name: [] for name in live}
+    found: dict[str, list[Way]] = {name: [] for name in [*live, *([AUTOMATION] if config.domain == "rocq" else [])]}
     ends: dict[str, list[object]] = {}
     observations = [domain.observe(domain.start(problem)) for problem in problems]
     policy.propose(observations[:1], config.width, seeds=[0])  # the first call of a network takes longer
@@ -229,6 +232,9 @@ def _measure(
             way, outcomes = _search(config, domain, player, problems, RunOptions(live=count, pool=pool))
             found[name].append(way)
             ends[name] = [tuple((one.verdict.status, *one.actions) for one in records) for records in outcomes]
+        if AUTOMATION in found:
+            options = RunOptions(live=len(problems), pool=pool)
+            found[AUTOMATION].append(_search(config, domain, Fixed(ROCQ_AUTOMATION), problems, options)[0])
     return Report(
         domain=config.domain,
         problems=len(problems),
@@ -248,7 +254,7 @@ def _measure(
 def _search(
     config: BenchConfig,
     domain: Domain[Hashable],
-    policy: LanguageModel,
+    policy: LanguageModel | Fixed,
     problems: Sequence[Problem],
     options: RunOptions,
 ) -> tuple[Way, list[list[Trajectory]]]:
@@ -261,7 +267,7 @@ def _search(
         found[one.problem.key].append(one)
     seconds, processor = time.perf_counter() - began, time.process_time() - worked
     verifier = bill(chain.from_iterable(found.values()))["verifier_seconds"]
-    prefixes = policy.prefixes
+    prefixes = policy.prefixes if isinstance(policy, LanguageModel) else None
     way = Way(
         seconds=seconds,
         processor_seconds=processor,

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from surpass.domains.proofs import sandbox
 from surpass.domains.proofs.rocq import soak
 from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.soak import BenchConfig, main
+from surpass.errors import ConfigError
 from tests.domains.proofs.rocq.lemmas import needs_rocq
 
 SHORT = BenchConfig(tactics=128, lemmas=2, workers=2, hogs=0.01, kills=0.04, timeout=1)
@@ -28,7 +32,18 @@ class TestAgainstTheProver:
     ) -> None:
         monkeypatch.setattr(soak, "STATES", 3)
         monkeypatch.setattr(soak, "WORKER", 0.3)
-        found = main(replace(SHORT, json=tmp_path / "soak.json"))
+        monkeypatch.setattr(soak, "ROUNDS", 1)
+        out = tmp_path / "soak"
+        monkeypatch.setattr(soak, "track", partial(interrupted, after=1))
+        begun = main(replace(SHORT, out=out))
+        monkeypatch.setattr(soak, "track", lambda steps, *_, **__: steps)
+        found = main(replace(SHORT, out=out, json=tmp_path / "soak.json"))
+        assert sum(begun.answers.values()) + sum(begun.hogs.values()) == SHORT.tactics / 2
+        assert (begun.sittings, found.sittings) == (1, 2)
+        again = main(replace(SHORT, out=out))
+        assert again == found  # nothing was left to do
+        with pytest.raises(ConfigError, match="kills differ"):
+            main(replace(SHORT, out=out, kills=0.0))
         assert found.differ == 0, found.differing
         assert found.differing == ()
         assert (found.processes_left, found.folders_left) == (0, 0)
@@ -53,6 +68,11 @@ class TestAgainstTheProver:
         assert found.differ == 64
         assert len(found.differing) == 10
         assert "something else" in found.differing[0]
+
+
+def interrupted(steps: Iterable[int], *_: object, after: int, **__: object) -> Iterator[int]:
+    yield from islice(steps, after)
+    raise KeyboardInterrupt
 
 
 def test_folders_of_the_killed_go_with_the_next_prover() -> None:

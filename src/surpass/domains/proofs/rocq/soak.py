@@ -5,6 +5,10 @@ from that set, with the hogs between them, while every so often a prover or a wo
 answer differs from the one given in calm (an UNKNOWN, or a task given up as lost, is no answer; how many is reported),
 memory stays bounded, and in the end no process and no scratch folder is left.
 
+It storms in spells of some two thousand tactics. With `out`, each is written down when it is over, and who calls again
+with that folder goes on after the last: a long storm may be interrupted at any moment. The questions of a spell depend
+on the seed and its place alone; the calm answers are asked anew each time, by the provers of that time.
+
 Every answer is compared, whatever time it took: a tactic that is cut short is UNKNOWN, so nothing but that may change.
 """
 
@@ -17,13 +21,16 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from surpass.bounds import at_least
@@ -33,8 +40,10 @@ from surpass.domains.proofs.rocq.domain import ProofState, Rocq
 from surpass.domains.proofs.rocq.protocol import Limits, Toplevel, version
 from surpass.domains.proofs.rocq.session import SessionOptions
 from surpass.models.scripted import Scripted
+from surpass.recorded import run_at
 from surpass.rollouts.runner import RunOptions, run
 from surpass.rollouts.workers import Workers
+from surpass.store import Run
 
 STATEMENT = "Lemma turn : forall n m : nat, n = m -> m = n /\\ (n = m \\/ m = 0)."
 SCRIPT = ("intros n m H.", "split.", "symmetry; exact H.", "left; exact H.")
@@ -69,6 +78,8 @@ HOGS = (
 )
 STATES = 12  # of each lemma, about which questions are asked
 BATCH = 32  # questions of one ask
+ROUNDS = 8  # asks of each lemma in a spell
+COUNTS = ("answers", "hogs", "kills")
 WORKER = 0.1  # of the kills hit a worker with all its provers, the others one prover
 
 
@@ -84,6 +95,7 @@ class BenchConfig:
     timeout: int = 2  # seconds that Rocq gives a tactic
     memory: int = 1 << 30  # bytes of address space of a prover
     seed: int = 0
+    out: Path | None = None  # where finished spells are kept; a folder that holds some is gone on with
     json: Path | None = None  # where to write the numbers, too
 
     def __post_init__(self) -> None:
@@ -104,16 +116,17 @@ class Report:
     differing: tuple[str, ...]  # answers unlike those in calm; the first ten
     differ: int
     peak_memory: float  # MB of all processes together
-    own_memory: tuple[float, float]  # MB of this process after a tenth of the tactics, and at the end
+    own_memory: tuple[float, float]  # MB of this process after its first spell, and at the end
+    sittings: int  # how often it was begun or gone on with
     processes_left: int
     folders_left: int
 
     def table(self) -> Table:
         """Return everything as a table to print."""
-        first, last = self.own_memory
+        (first, last), sittings = self.own_memory, f" in {self.sittings} sittings" if self.sittings > 1 else ""
         table = Table(title=f"Storm ({self.checker}, {self.sandbox})", show_header=False)
         rows = {
-            "tactics": f"{sum(self.answers.values()) + sum(self.hogs.values())} in {self.seconds:.0f} s",
+            "tactics": f"{sum(self.answers.values()) + sum(self.hogs.values())} in {self.seconds:.0f} s{sittings}",
             "answers": ", ".join(f"{count} {name}" for name, count in self.answers.items()),
             "hogs": ", ".join(f"{count} {name}" for name, count in self.hogs.items()),
             "killed": ", ".join(f"{count} {name}" for name, count in self.kills.items()),
@@ -127,62 +140,107 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What is counted while it storms."""
+class _Spell:
+    """What is counted while it storms for a while."""
 
+    first: int  # of its rounds
+    rounds: int
+    sitting: int
+    questions: int  # distinct ones that there are
     answers: Counter[str] = field(default_factory=Counter)
     hogs: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     differing: list[str] = field(default_factory=list)
-    memory: list[tuple[int, int]] = field(default_factory=list)  # bytes of all processes, and of this one
+    peak: int = 0  # bytes of all processes
+    own: int = 0  # bytes of this one, at the end
+    seconds: float = 0.0
 
 
 Question = tuple[ProofState, str]
 
 
 def main(config: BenchConfig) -> Report:
-    """Ask in calm, ask in the storm, compare."""
-    tally, own = _Tally(), psutil.Process()
+    """Ask in calm, ask in the storm, compare. Raises ConfigError for a folder whose spells were of another storm."""
+    own = psutil.Process()
     before = {child.pid for child in own.children(recursive=True)}
+    spells = list[_Spell]()
+    with suppress(KeyboardInterrupt):  # and report what there is
+        for spell in _spells(config):
+            spells.append(spell)
+    with Toplevel():  # whoever comes next clears away what the killed have left
+        pass
+    left = [
+        child for child in own.children(recursive=True) if child.pid not in before and "tracker" not in _line(child)
+    ]
+    report = _report(spells, (len(left), len(sandbox.abandoned())))
+    if config.json is not None:
+        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _spells(config: BenchConfig) -> Iterator[_Spell]:
+    """Yield the finished spells of a folder, then storm for those that are missing, and keep them there."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("tactics", "out", "json")}
+    kept = None if config.out is None else run_at(config.out, {"experiment": "soak", **settings})
+    found = _loaded(kept) if kept else []
+    yield from found
+    rounds = max(1, round(config.tactics / config.lemmas / BATCH))
+    begins = range(sum(spell.rounds for spell in found), rounds, ROUNDS)
+    if not begins:
+        return
     limits = Limits(memory=config.memory)
     options = SessionOptions(timeout=config.timeout, grace=3.0, processes=4, limits=limits)
     with tempfile.TemporaryDirectory(prefix="surpass-soak-") as folder:
         problems = [_lemma(Path(folder), f"Soak{index}") for index in range(config.lemmas)]
         with Rocq(problems, options=options) as calm:
             known = {problem.key: _ask(calm, problem) for problem in problems}
-        began = time.monotonic()
-        domain = Rocq(problems, options=options)
-        share = max(1, round(config.tactics / len(problems) / BATCH))
+        questions = sum(map(len, known.values()))
+        domain, sitting = Rocq(problems, options=options), 1 + max((spell.sitting for spell in found), default=-1)
         with Workers(domain, config.workers) as pool:
-            storm = partial(_storm, rounds=share, config=config, known=known, tally=tally)
-            with suppress(KeyboardInterrupt):  # and report what there is
+            for first in track(begins, "storm", console=Console(stderr=True), transient=True):
+                spell, began = _Spell(first, min(ROUNDS, rounds - first), sitting, questions), time.monotonic()
+                storm = partial(_storm, spell, config, known)
                 for _ in run(storm, problems, domain, Scripted({}), options=RunOptions(live=len(problems), pool=pool)):
                     pass
-        seconds = time.monotonic() - began
-    with Toplevel():  # whoever comes next clears away what the killed have left
-        pass
-    left = [
-        child for child in own.children(recursive=True) if child.pid not in before and "tracker" not in _line(child)
-    ]
-    totals, mine = zip(*tally.memory, strict=True) if tally.memory else ((0,), (own.memory_info().rss,))
-    report = Report(
-        f"rocq {version()}",
-        sandbox.level(),
-        sum(map(len, known.values())),
-        round(seconds, 1),
-        dict(tally.answers),
-        dict(tally.hogs),
-        dict(tally.kills),
-        tuple(tally.differing[:10]),
-        len(tally.differing),
-        round(max(totals) / 2**20, 1),
-        (round(mine[len(mine) // 10] / 2**20, 1), round(own.memory_info().rss / 2**20, 1)),
-        len(left),
-        len(sandbox.abandoned()),
+                _weigh(spell)
+                spell.seconds = time.monotonic() - began
+                found.append(spell)
+                if kept:
+                    kept.save({"spells": [_plain(one) for one in found]})
+                yield spell
+
+
+def _loaded(kept: Run) -> list[_Spell]:
+    state = kept.load() or {"spells": []}
+    return [_Spell(**{**one, **{name: Counter(one[name]) for name in COUNTS}}) for one in state["spells"]]
+
+
+def _plain(spell: _Spell) -> dict[str, Any]:
+    values = {one.name: getattr(spell, one.name) for one in fields(spell)}
+    return {**values, **{name: dict(values[name]) for name in COUNTS}}
+
+
+def _report(spells: Sequence[_Spell], left: tuple[int, int]) -> Report:
+    """Add up spells, processes and folders left; memory of this process is that of its last sitting."""
+    answers, hogs, kills = (sum((getattr(one, name) for one in spells), Counter[str]()) for name in COUNTS)
+    differing = [one for spell in spells for one in spell.differing]
+    last = [spell for spell in spells if spell.sitting == spells[-1].sitting]
+    return Report(
+        checker=f"rocq {version()}",
+        sandbox=sandbox.level(),
+        questions=max((spell.questions for spell in spells), default=0),
+        seconds=round(sum(spell.seconds for spell in spells), 1),
+        answers=dict(answers),
+        hogs=dict(hogs),
+        kills=dict(kills),
+        differing=tuple(differing[:10]),
+        differ=len(differing),
+        peak_memory=round(max((spell.peak for spell in spells), default=0) / 2**20, 1),
+        own_memory=(round(last[0].own / 2**20, 1), round(last[-1].own / 2**20, 1)) if last else (0.0, 0.0),
+        sittings=len({spell.sitting for spell in spells}),
+        processes_left=left[0],
+        folders_left=left[1],
     )
-    if config.json is not None:
-        config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
-    return report
 
 
 def _lemma(folder: Path, name: str) -> Problem:
@@ -206,49 +264,53 @@ def _ask(domain: Rocq, problem: Problem) -> dict[Question, ProofState]:
     return answers
 
 
-def _storm(
+def _storm(  # noqa: PLR0913 - a search, and what it shares with the others
+    spell: _Spell,
+    config: BenchConfig,
+    known: Mapping[str, Mapping[Question, ProofState]],
     domain: Domain[ProofState],
     problem: Problem,
     state: ProofState,
     /,
-    *,
-    rounds: int,
-    config: BenchConfig,
-    known: Mapping[str, Mapping[Question, ProofState]],
-    tally: _Tally,
 ) -> Conversation[None]:
     """Ask questions drawn by chance, some of them hogs, and compare the answers; strike now and then."""
-    rng, answers = random.Random(f"{config.seed} {problem.key}"), known[problem.key]
+    rng, answers = random.Random(f"{config.seed} {spell.first} {problem.key}"), known[problem.key]
     questions = list(answers)
-    for _ in range(rounds):
+    for _ in range(spell.rounds):
         asked = [
             (state, rng.choice(HOGS)) if rng.random() < config.hogs else rng.choice(questions) for _ in range(BATCH)
         ]
         for question, answer in zip(asked, (yield from apply(asked)), strict=True):
             expected = answers.get(question)
             name = "lost" if isinstance(answer, Lost) else (answer.status or "open")
-            (tally.hogs if expected is None else tally.answers)[str(name)] += 1
+            (spell.hogs if expected is None else spell.answers)[str(name)] += 1
             definite = Status.UNKNOWN not in (name, expected.status if expected else None) and name != "lost"
             if expected is not None and definite and answer != expected:
-                tally.differing.append(f"{question[0].tactics} {question[1]}: {answer}, in calm {expected}")
+                spell.differing.append(f"{question[0].tactics} {question[1]}: {answer}, in calm {expected}")
         if rng.random() < config.kills * BATCH:
-            _strike(rng, tally)
+            _strike(rng, spell)
     yield Trajectory(problem, (), Verdict(Status.UNKNOWN))
 
 
-def _strike(rng: random.Random, tally: _Tally) -> None:
+def _strike(rng: random.Random, spell: _Spell) -> None:
     """Note how much memory is in use, then kill a worker or a prover, whatever it is doing."""
-    own = psutil.Process()
-    children = own.children(recursive=True)
-    mine = own.memory_info().rss
-    tally.memory.append((mine + sum(map(_size, children)), mine))
+    children = _weigh(spell)
     provers = [child.pid for child in children if "-main-channel" in _line(child)]
-    workers = [child.pid for child in own.children() if "spawn_main" in _line(child)]
+    workers = [child.pid for child in psutil.Process().children() if "spawn_main" in _line(child)]
     kind, victims = ("workers", workers) if rng.random() < WORKER else ("provers", provers)
     if victims:
         with suppress(ProcessLookupError):
             os.kill(rng.choice(victims), signal.SIGKILL)
-            tally.kills[kind] += 1
+            spell.kills[kind] += 1
+
+
+def _weigh(spell: _Spell) -> list[psutil.Process]:
+    """Note how much memory is in use, and return the processes below this one."""
+    own = psutil.Process()
+    children = own.children(recursive=True)
+    spell.own = _size(own)
+    spell.peak = max(spell.peak, spell.own + sum(map(_size, children)))
+    return children
 
 
 def _line(process: psutil.Process) -> str:
