@@ -99,9 +99,7 @@ class PrefixCache:
         pieces = self._pool.view(slots * layers * 2 * heads, BLOCK * size)
         return pieces.index_select(0, (first + head).flatten()).view(2, rows, heads, width * BLOCK, size)
 
-    def keep(
-        self, prompts: Sequence[Tokens], begins: Sequence[int], layers: Sequence[tuple[Tensor, Tensor]]
-    ) -> None:
+    def keep(self, prompts: Sequence[Tokens], begins: Sequence[int], layers: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Store the blocks of each prompt from token `begin` on.
 
         `layers` are keys and values [B, H, columns, d]; the last column is that of the last token of a prompt's last block.
