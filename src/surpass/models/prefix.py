@@ -102,7 +102,7 @@ class PrefixCache:
     def keep(self, prompts: Sequence[Tokens], begins: Sequence[int], layers: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Store the blocks of each prompt from token `begin` on.
 
-        `layers` are keys and values [B, H, columns, d]; the last column is that of the last token of a prompt's last block.
+        `layers` are keys and values [B, H, columns, d], whose last column is the last token of the last whole block.
         """
         if self._pool is None:
             states = layers[0][0]

@@ -264,7 +264,7 @@ def _ask(domain: Rocq, problem: Problem) -> dict[Question, ProofState]:
     return answers
 
 
-def _storm(  # noqa: PLR0913 - a search, and what it shares with the others
+def _storm(
     spell: _Spell,
     config: BenchConfig,
     known: Mapping[str, Mapping[Question, ProofState]],
