@@ -13,7 +13,7 @@
 All but the last are those of LeanAgent (Kumarappan et al. 2025, arXiv 2410.06209, section 4.3 and appendix A.4), by
 its text: of recall there, over repositories, w = 5, and IP of validation sets. The numbers of its table 4 follow a
 script that counts four of them otherwise: of the recalls of its 14 repositories the definitions here make CFR 0.88 and
-IP 1.02, as printed there, but EBWT 1.38 (printed: 1.21, each stage taken one too early), FM 0.48 (0.85, highest over all
+IP 1.02, as printed there, but EBWT 1.38 (there 1.21, each stage taken one too early), FM 0.48 (0.85, highest over all
 tasks instead of one), WF 0.85 (0.18, from the sixth stage on) and WP 3.49 (2.47, a mean of rises, not the largest).
 """
 
