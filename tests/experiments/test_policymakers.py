@@ -257,6 +257,7 @@ def test_reaching_is_of_a_mean_over_terms() -> None:
         ("film_every", -1),
         ("room_episodes", 0),
         ("commons_episodes", 0),
+        ("cleanup_episodes", 0),
         ("commons_length", 0),
         ("room_values", 1),
         ("commons_values", 1),

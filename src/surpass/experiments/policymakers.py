@@ -43,7 +43,7 @@ BANDITS = ("epsilon_greedy", "ucb", "thompson")
 OPTIMISERS = ("bayesian", "tpe", "cma_es")
 LEAST = {  # what numbers may be, by field
     **dict.fromkeys(("settled_terms", "room_terms", "commons_terms", "last", "oracle_terms", "oracle_judged"), 1),
-    **dict.fromkeys(("room_episodes", "commons_episodes", "commons_length"), 1),
+    **dict.fromkeys(("room_episodes", "commons_episodes", "cleanup_episodes", "commons_length"), 1),
     **{"room_values": 2, "commons_values": 2, "oracle_refinements": 0, "film_every": 0},
 }
 FREE = ("threads", "price_in", "price_out")  # fields that no term depends on: a run may go on under others
@@ -67,7 +67,8 @@ class Config:
     commons_terms: int = 10
     last: int = 5  # terms at the end whose mean is the final welfare
     room_episodes: int = 2000  # of learning in a term of room
-    commons_episodes: int = 5  # of learning in a term of a commons; in Clean Up the paper has 20
+    commons_episodes: int = 5  # of learning in a term of Harvest
+    cleanup_episodes: int = 20  # in Clean Up
     commons_length: int = 1000  # steps of its episodes
     core: Path | None = None  # weights of what agents of a commons see with; by default the package's own
     room_values: int = 2  # of each rate in the oracle's grid
@@ -109,6 +110,7 @@ PRESETS: Mapping[str, Config] = {
         last=2,
         room_episodes=5,
         commons_episodes=1,
+        cleanup_episodes=1,
         commons_length=20,
         commons_values=2,
         oracle_refinements=0,
@@ -117,7 +119,7 @@ PRESETS: Mapping[str, Config] = {
     ),
     "small": Config(),
     "full": Config(
-        societies=("settled_room", "room", "harvest"),
+        societies=("settled_room", "room", "harvest", "cleanup"),
         commons_principals=EVERY,
         seeds=tuple(range(10)),
         settled_terms=1000,

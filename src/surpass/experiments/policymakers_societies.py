@@ -63,8 +63,9 @@ def room(config: Config) -> Place:
 def commons(config: Config, *, name: str) -> Place:
     """Return a commons whose agents learn."""
     rules = replace(rules_of(name), length=config.commons_length)
-    society = LearningCommons(rules, load_core(config.core, society=name), episodes=config.commons_episodes)
-    steps = (config.commons_episodes + 1) * rules.length
+    episodes = config.cleanup_episodes if name == "cleanup" else config.commons_episodes
+    society = LearningCommons(rules, load_core(config.core, society=name), episodes=episodes)
+    steps = (episodes + 1) * rules.length
     principals = _all(config.commons_principals)
     search = _search(config, config.commons_values)
     return Place(name, society, principals, config.commons_terms, steps, search, rules.agents)
