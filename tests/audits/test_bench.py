@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from surpass.audits import bench
 from surpass.audits.arms import ARMS
-from surpass.audits.bench import BenchConfig, audit, main
-from surpass.audits.tasks import FLOOR, TASKS, WRITTEN
+from surpass.audits.bench import BenchConfig, audit, cells, main
+from surpass.audits.rows import Cell, Outcome
+from surpass.audits.tasks import FLOOR, TASKS, WHOLE, WRITTEN
 from surpass.errors import ConfigError
 from surpass.objectives import OBJECTIVES
 
@@ -18,6 +20,12 @@ TABLES = [name for name in TASKS if name not in WRITTEN]
 
 def test_every_objective_is_audited() -> None:
     assert {arm.objective for arm in ARMS.values()} == set(OBJECTIVES)
+    asked = {(task, ARMS[arm].objective) for task, arm, _ in cells(BenchConfig())}
+    assert {objective for task, objective in asked if task in WRITTEN} == set(OBJECTIVES)
+    for task in TASKS:
+        left_out = set(OBJECTIVES) - {objective for name, objective in asked if name == task}
+        flows = {"subtrajectory_balance", "detailed_balance", "forward_looking"}
+        assert left_out == (flows if task in WHOLE else {"modified_subtb"})
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -62,11 +70,20 @@ def test_a_small_transformer_learns_from_what_it_samples() -> None:
     assert after.elsewhere < before.elsewhere / 2
 
 
+def test_flows_over_steps_are_learned_by_a_small_transformer() -> None:
+    task = TASKS["letters"](0)
+    assert len(task.leaves) == 7 * 11 + 8
+    assert {len(leaf.steps) for leaf in task.leaves} == {1, 2, 3}
+    assert sum(leaf.solved for leaf in task.leaves) == 6
+    outcome = audit(("letters", "detailed_balance", 0), steps=20)
+    (before,), (after,) = outcome.before.values(), outcome.after.values()
+    assert after.total_variation < before.total_variation
+
+
 def test_rows_are_written_and_printed(tmp_path: Path) -> None:
-    path = tmp_path / "rows.json"
-    config = BenchConfig(
-        ("game24",), ("dpo", "modified_subtb", "reward_ranked"), seeds=2, steps=2, workers=0, json=path
-    )
+    path, page = tmp_path / "rows.json", tmp_path / "rows.md"
+    names = ("dpo", "modified_subtb", "reward_ranked")
+    config = BenchConfig(("game24",), names, seeds=2, steps=2, workers=0, json=path, markdown=page)
     threads = torch.get_num_threads()
     report = main(config)
     assert torch.get_num_threads() == threads
@@ -80,6 +97,34 @@ def test_rows_are_written_and_printed(tmp_path: Path) -> None:
     assert {"task", "space", "objective", "converges", "total_variation", "log_z_error", "coverage"} <= set(rows[0])
     assert "no unique" in rows[0]["converges"]
     assert report.table().row_count == 4
+    lines = page.read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert {line.count("|") for line in lines} == {12}
+    assert f"| ({rows[0]['total_variation']:.4f}) |" in lines[2]
+
+
+def test_an_interrupted_audit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = BenchConfig(("bits",), ("likelihood", "dpo"), seeds=2, steps=1, workers=0, run=tmp_path / "run")
+    trained: list[Cell] = []
+
+    def interrupted(cell: Cell, steps: int) -> Outcome:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(cell)
+        return audit(cell, steps)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(bench, "audit", interrupted)
+        main(asked)
+    rest: list[Cell] = []
+    monkeypatch.setattr(bench, "audit", lambda cell, steps: rest.append(cell) or audit(cell, steps))
+    report = main(asked)
+    assert (len(trained), rest) == (3, [("bits", "dpo", 1)])
+    monkeypatch.undo()
+    assert report == main(replace(asked, run=None))
+    assert main(replace(asked, seeds=1)) == main(replace(asked, seeds=1, run=None))
+    with pytest.raises(ConfigError, match="steps"):
+        main(replace(asked, steps=2))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +136,9 @@ def test_rows_are_written_and_printed(tmp_path: Path) -> None:
         BenchConfig(tasks=("bits",), objectives=("modified_subtb",)),
         BenchConfig(seeds=0),
         BenchConfig(steps=-1),
+        BenchConfig(tasks=("integer",), objectives=("detailed_balance",)),
         BenchConfig(json=Path("no/such/folder/rows.json")),
+        BenchConfig(run=Path("no/such/folder/run")),
     ],
 )
 def test_what_cannot_be_audited_is_refused(config: BenchConfig) -> None:

@@ -130,6 +130,13 @@ def test_heads_that_break_their_contract_raise() -> None:
         collate(Half(TEXTS), PLAYS, lambda plays: torch.full((4,), -1e300, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_return_that_is_no_number_is_no_failure(value: float) -> None:
+    broken = replace(PLAYS[1], verdict=replace(ACCEPTED, returns=(value,)))
+    with pytest.raises(DataError, match=f"log-reward {value}.*not finite"):
+        collate(TinyPolicy(TEXTS), [PLAYS[0], broken], log_return)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_rewards_must_be_finite(value: float) -> None:
     with pytest.raises(DataError, match=r"t-b.*not finite"):

@@ -1,7 +1,8 @@
 """How each objective of `OBJECTIVES` is used in an audit, what theory promises of it, and against which target.
 
-beta, kl and DPO's strength are 1, so that all posteriors are the same one. Policy gradients and preferences get the
-numbers without which they have no fixed point: a KL term, labels of Bradley-Terry strength.
+beta, kl and DPO's strength are 1, so that all posteriors are the same one; `grpo`, whose target is none, has kl = 2.
+Policy gradients and preferences get the numbers without which they have no fixed point: a KL term, labels of
+Bradley-Terry strength.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Arm:
     relative: bool = True
     teacher: Literal["demonstrations", "policy", "any"] = "any"  # whose trajectories it must learn from
     conditional: bool = False  # speaks of ended actions alone
+    shown: bool = False  # a transformer, which tells solutions apart late, sees all of them in every batch besides
     effort: int = 1  # times the steps of a table: where noise does not vanish at the fixed point, patience must
     samples: int = 1  # times the samples of a step, for the same reason
 
@@ -54,6 +56,11 @@ class Arm:
     def written(self) -> bool:
         """Whether the objective speaks of actions written token by token, and of nothing else."""
         return "prefix" in self.heads
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the objective speaks of flows between steps: of one action it is `trajectory_balance`."""
+        return "log_flow" in self.heads
 
     def function(self) -> Objective:
         """Return the objective with its numbers."""
@@ -91,7 +98,7 @@ def _weighted(task: Task) -> Target:
 
 
 def _group(task: Task) -> Target:
-    return targets.group_relative(task.space, kl=1.0, n=QUIET * task.group)
+    return targets.group_relative(task.space, kl=KL, n=QUIET * task.group)
 
 
 def _shown(task: Task) -> Target:
@@ -103,13 +110,20 @@ def _limited(task: Task) -> Target:
 
 
 BETA: Mapping[str, Any] = MappingProxyType({"beta": 1.0})
-QUIET = 8  # times the samples of a step of `grpo`: its gradient stays noisy where it has no mean any more
-DR_GRPO = MappingProxyType({"kl": 1.0, "scale": "none", "lengths": "sum"})
+# the gradient of `grpo` stays noisy where it has no mean any more: more samples, and a stronger pull
+QUIET = 4  # times the samples of a step
+KL = 2.0
+DR_GRPO = MappingProxyType({"kl": KL, "scale": "none", "lengths": "sum"})
 
 ARMS: dict[str, Arm] = {
-    "likelihood": Arm("likelihood", "the demonstrations", _shown, teacher="demonstrations"),
+    "likelihood": Arm("likelihood", "the demonstrations", _shown, teacher="demonstrations", effort=2),
     "confidence_limited": Arm(
-        "confidence_limited", "flatter than the demonstrations", _limited, options={"n": 4}, teacher="demonstrations"
+        "confidence_limited",
+        "flatter than the demonstrations",
+        _limited,
+        options={"n": 4},
+        teacher="demonstrations",
+        effort=2,
     ),
     "reward_ranked": Arm("reward_ranked", NONE, _posterior, teacher="policy"),
     "log_variance": Arm("log_variance", POSTERIOR, _posterior, options=BETA),
@@ -131,8 +145,17 @@ ARMS: dict[str, Arm] = {
         options=BETA,
         heads=("prefix",),
         conditional=True,
+        shown=True,
     ),
-    "flowrl": Arm("flowrl", "p_ref exp(|x| (beta log R - log Z))", _weighted, options=BETA, heads=("log_z",), effort=3),
+    "flowrl": Arm(
+        "flowrl",
+        "p_ref exp(|x| (beta log R - log Z))",
+        _weighted,
+        options=BETA,
+        heads=("log_z",),
+        shown=True,
+        effort=3,
+    ),
     "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2),
     "grpo": Arm(
         "grpo",
@@ -140,11 +163,11 @@ ARMS: dict[str, Arm] = {
         _group,
         options=DR_GRPO,
         teacher="policy",
-        effort=4,
+        effort=3,
         samples=QUIET,
     ),
     "ppo": Arm(
-        "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=4
+        "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=3
     ),
     "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}),
 }

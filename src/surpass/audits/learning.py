@@ -33,10 +33,10 @@ def learn(
     config: TrainConfig,
     *,
     heads: Heads | None = None,
-    group: int = 32,
+    group: int = 0,
     demonstrations: Sequence[Trajectory] = (),
 ) -> Metrics:
-    """Train `task.policy` in place, on `group` samples a step or on demonstrations; return the last line of metrics."""
+    """Train `task.policy` in place, on `group` samples a step and on all demonstrations; return the last metrics."""
     config = replace(
         config,
         temper_probability=0.0,
@@ -50,8 +50,8 @@ def learn(
         [task.problem],
         objective,
         task.reward,
-        domain=None if demonstrations else task.domain,
-        search=None if demonstrations else partial(sample, n=group, max_steps=task.max_steps),
+        domain=task.domain if group else None,
+        search=partial(sample, n=group, max_steps=task.max_steps) if group else None,
         demonstrations={task.problem.key: demonstrations} if demonstrations else {},
         reference=task.reference,
         heads=heads or Heads(),

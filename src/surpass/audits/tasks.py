@@ -1,4 +1,4 @@
-"""What is audited: six problems whose spaces can be listed, four for tables of logits and two for small transformers.
+"""What is audited: seven problems whose spaces can be listed, four for tables of logits, three for small transformers.
 
     bits         write five bits, one at a time; log R = - distance to the nearer of two words
     kernel       prove A -> ~ A -> B in at most six tactics; shorter proofs are worth more
@@ -7,10 +7,13 @@
     bit_words    one word of at most four bits, of any length; log R = - number of equal neighbours
     integer      a whole number below 20, all of equal worth: the request for a uniform one, where pairs of digits that
                  begin with 0 and other strings are wrong
+    letters      three bits, each an action of its own; log R = - distance to the nearer of two words, where an action
+                 is any text of at most two tokens, so that most are wrong
 
 The canonical kernel chooses all names, so a script is a proof up to renaming, written in the one way there is; of a
 Game of 24 several plays are the same solution, whose mass is R times the number of ways to play it. `bits` and the
-transformers learn from what they sample, the other tables from all of X where an objective can.
+transformers learn from what they sample, the other tables from all of X where an objective can; a transformer that does
+not find all solutions that way is shown them (`Arm.shown`).
 Tables start at random numbers, another reference at others. A transformer is first taught a skewed set of words by
 `likelihood`; that is its reference, and where it starts. All is made from (name, seed).
 Not here: what is learned (`arms.py`), and the exact mass of free text where X cannot be listed (`elsewhere.py`).
@@ -63,7 +66,6 @@ class Task:
     reward: Reward
     policy: Learner
     reference: Tabular | LanguageModel
-    learning_rate: float
     steps: int = 200  # of training, where nobody says otherwise
     group: int = 32  # samples of a step
     sampled: bool = True  # learn from samples where any distribution would do; else from all of X, in every batch
@@ -76,7 +78,8 @@ class Task:
         ended = None
         if isinstance(self.reference, LanguageModel):
             reference = self.reference
-            ended = [not reference.truncated(leaf.steps[0].proposal) for leaf in self.leaves]
+            cut = reference.truncated
+            ended = [not any(cut(step.proposal) for step in leaf.steps) for leaf in self.leaves]
         return listed(self.leaves, self.reference, self.reward, floor=FLOOR, ended=ended)
 
     @cached_property
@@ -100,12 +103,16 @@ def brief(plays: Sequence[Trajectory], *, step: float = 0.0) -> Tensor:
 
 def bits(seed: int) -> Task:
     """A table writes five bits."""
-    modes = ("00000", "11011")
-    words = ["".join(word) for word in product("01", repeat=5)]
-    worth = {word: exp(-min(sum(a != b for a, b in zip(word, mode, strict=True)) for mode in modes)) for word in words}
-    domain = Letters(("0", "1"), 5, worth, exp(-1.5))
+    domain = _near(("00000", "11011"))
     (problem,) = domain.problems("train")
     return _tabled("bits", "token sequences", domain, problem, 5, partial(log_return, floor=FLOOR), seed, sampled=True)
+
+
+def _near(modes: tuple[str, str]) -> Letters:
+    """Words of bits, worth exp(-d) at distance d from the nearer of two; at most one bit off they are solutions."""
+    words = ["".join(word) for word in product("01", repeat=len(modes[0]))]
+    worth = {word: exp(-min(sum(a != b for a, b in zip(word, mode, strict=True)) for mode in modes)) for word in words}
+    return Letters(("0", "1"), len(modes[0]), worth, exp(-1.5))
 
 
 def kernel(seed: int) -> Task:
@@ -159,7 +166,6 @@ def _tabled(  # noqa: PLR0913 - the fields of a task
         reward,
         policy,
         reference,
-        learning_rate=0.1,
         sampled=sampled,
         classes=classes,
     )
@@ -177,27 +183,29 @@ def integer(seed: int) -> Task:
     return _written("integer", Word({str(number): 1.0 for number in range(20)}, 1.0), "0123456789", 3, seed)
 
 
-def _written(name: str, domain: Word, letters: str, longest: int, seed: int) -> Task:
+def letters(seed: int) -> Task:
+    """A transformer writes three bits, one at a time."""
+    return _written("letters", _near(("000", "100")), "01", 2, seed)
+
+
+def _written(name: str, domain: Word | Letters, alphabet: str, longest: int, seed: int) -> Task:
     (problem,) = domain.problems("train")
-    policy = small_model(letters, longest, seed=derive_seed(seed, "audit", name) % 2**31)
-    reward = partial(log_return, floor=FLOOR)
-    leaves = tuple(texts(domain, policy))
-    prefixes = partial(prefix_reward, domain=domain, policy=policy, floor=FLOOR)
+    policy = small_model(alphabet, longest, seed=derive_seed(seed, "audit", name) % 2**31)
     task = Task(
         name,
         "token sequences",
         domain,
         problem,
-        1,
-        leaves,
-        reward,
+        domain.length if isinstance(domain, Letters) else 1,
+        tuple(texts(domain, policy)),
+        partial(log_return, floor=FLOOR),
         policy,
         policy,
-        1e-3,
-        steps=600,
+        steps=300,
         group=64,
-        prefix_reward=prefixes,
     )
+    if isinstance(domain, Word):
+        task = replace(task, prefix_reward=partial(prefix_reward, domain=domain, policy=policy, floor=FLOOR))
     numbers = TrainConfig(steps=20, learning_rate=2e-3, schedule="cosine", seed=seed)
     learn(task, likelihood, numbers, demonstrations=task.demonstrations)
     return replace(task, reference=policy.frozen_copy())
@@ -208,7 +216,9 @@ TASKS: dict[str, Callable[[int], Task]] = {
     "kernel": kernel,
     "game24": make24,
     "blocksworld": blocksworld,
-    "bit_words": bit_words,
     "integer": integer,
+    "letters": letters,
+    "bit_words": bit_words,
 }
-WRITTEN = ("bit_words", "integer")  # those whose actions are whole texts
+WHOLE = ("bit_words", "integer")  # those whose actions are whole texts
+WRITTEN = (*WHOLE, "letters")  # by transformers

@@ -1,9 +1,9 @@
-"""Words: the smallest domains whose spaces can be listed, letter by letter for tables and whole for language models.
+"""Words: the smallest domains whose spaces can be listed, letter by letter or whole, for tables and language models.
 
-A word is worth what `worth` says, everything else is worth nothing. `Letters` has one action for each letter, with
-exact legal actions; `Word` has one action, any text, as a language model writes it. `small_model` is a transformer over
-a few tokens, so few that all it can write is listed by `texts`: a text is one token for each letter and an end, or cut
-at the limit, and no two token sequences spell the same text.
+A word is worth what `worth` says, everything else is worth nothing. `Letters` has one action for each letter and says
+which are legal (a language model may write others, which are wrong); `Word` has one action, any text. `small_model` is
+a transformer over a few tokens, so few that all it can do is listed by `texts`: an action is one token for each letter
+and an end, or cut at the limit, and no two token sequences spell the same text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
+from surpass.core import Domain, Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.models.checkpoint import Weights
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.presets import preset
@@ -129,20 +129,33 @@ def small_model(letters: str, longest: int, *, seed: int) -> LanguageModel:
     return LanguageModel(Weights(network, tokenizer), Layout(PROMPT, 16, longest))
 
 
-def texts(domain: Word, policy: LanguageModel) -> Iterator[Trajectory]:
-    """Yield everything that the policy can write, in order of length: V^longest or so of V tokens."""
+def texts(domain: Domain[State], policy: LanguageModel) -> Iterator[Trajectory]:
+    """Yield everything that the policy can do in the one problem there is.
+
+    An action is one of V^longest or so of V tokens, in order of length; what follows it, if anything, comes before the
+    next one.
+    """
     (problem,) = domain.problems("train")
-    start, longest = domain.start(problem), policy.sampling.max_new
+    longest = policy.sampling.max_new
     (end,) = policy.vocabulary.ends
     inner = [token for token in range(len(policy.tokenizer)) if token != end]
-    for length in range(longest + 1):
-        for letters in itertools.product(inner, repeat=length):
-            tokens = letters if length == longest else (*letters, end)
-            action = policy.decode(tokens)
-            verdict = domain.verify(domain.step(start, action))
-            if verdict is not None:
-                step = Step(domain.observe(start), Proposal(action, None, tokens))
-                yield Trajectory(problem, (step,), verdict, {"end": "verdict"})
+    written = [
+        letters if length == longest else (*letters, end)
+        for length in range(longest + 1)
+        for letters in itertools.product(inner, repeat=length)
+    ]
+    actions = [Proposal(policy.decode(tokens), None, tokens) for tokens in written]
+
+    def after(state: State, steps: tuple[Step, ...]) -> Iterator[Trajectory]:
+        verdict = domain.verify(state)
+        if verdict is not None:
+            yield Trajectory(problem, steps, verdict, {"end": "verdict"})
+            return
+        seen = domain.observe(state)
+        for proposal in actions:
+            yield from after(domain.step(state, proposal.action), (*steps, Step(seen, proposal)))
+
+    yield from after(domain.start(problem), ())
 
 
 def prefix_reward(trajectories: Sequence[Trajectory], *, domain: Word, policy: LanguageModel, floor: float) -> Tensor:

@@ -48,16 +48,25 @@ class Tabular(nn.Module):
         Raises ModelError where legal actions are not exact or do not fit the table.
         """
         met = [self._row(observation) for observation in observations]
-        logits = self.table.detach()[[row for row, _ in met]].double().cpu().numpy()
+        known: dict[int, tuple[list[float], np.ndarray[tuple[int], np.dtype[np.float64]]]] = {}
         answer = []
-        for (_, legal), values, seed in zip(met, logits, seeds, strict=True):
+        for (row, legal), seed in zip(met, seeds, strict=True):
             if not legal:
                 answer.append(list[Proposal]())
                 continue
-            logp, tempered = (_log_softmax(values[: len(legal)] / t) for t in (1.0, self.temperature))
-            draws = np.random.default_rng(seed).choice(len(legal), size=n, p=np.exp(tempered))
-            answer.append([Proposal(legal[i], float(logp[i]), (int(i),)) for i in draws])
+            if row not in known:  # many rows of a batch see the same
+                known[row] = self._chances(row, len(legal))
+            logp, heap = known[row]
+            draws = heap.searchsorted(np.random.default_rng(seed).random(n), side="right").tolist()
+            answer.append([Proposal(legal[i], logp[i], (i,)) for i in draws])
         return answer
+
+    def _chances(self, row: int, legal: int) -> tuple[list[float], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+        """Return log-probabilities at temperature 1, and the cumulative distribution at this view's temperature."""
+        values = self.table.detach()[row, :legal].double().cpu().numpy()
+        logp, tempered = (_log_softmax(values / t) for t in (1.0, self.temperature))
+        heap = np.exp(tempered).cumsum()
+        return logp.tolist(), heap / heap[-1]
 
     def logp(self, trajectories: Sequence[Trajectory]) -> Tensor:
         """Return log-probabilities [B, T] at temperature 1, with gradient; T is the most steps of a trajectory.

@@ -135,10 +135,13 @@ def recorded(batch: Batch) -> Metrics:
 
 
 def log_return(trajectories: Sequence[Trajectory], *, seat: int = 0, floor: float = -10.0) -> Tensor:
-    """Return the log of one seat's return [B], at least `floor`: the simplest reward, 0 for a proof, `floor` else."""
+    """Return the log of one seat's return [B], at least `floor`: the simplest reward, 0 for a proof, `floor` else.
+
+    A return that is no number stays one, for `collate` to name.
+    """
     returns = [trajectory.verdict.returns[seat] for trajectory in trajectories]
     least = math.exp(floor)
-    return torch.tensor([math.log(value) if value > least else floor for value in returns], dtype=torch.float64)
+    return torch.tensor([floor if value <= least else math.log(value) for value in returns], dtype=torch.float64)
 
 
 def with_tokens(policy: Trainable, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
