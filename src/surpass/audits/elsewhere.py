@@ -231,7 +231,7 @@ def _with_model(
     )
     model = LanguageModel.from_scratch("tiny", seen, seed=seed)
     written = [replace(leaf, steps=tuple(_written(step, model) for step in leaf.steps)) for leaf in leaves]
-    return Task(name, space, domain, problem, 6, tuple(written), binary, model, model, learning_rate=2e-3)
+    return Task(name, space, domain, problem, 6, tuple(written), binary, model, model)
 
 
 def _written(step: Step, model: LanguageModel) -> Step:

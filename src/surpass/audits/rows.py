@@ -83,8 +83,19 @@ class Row:
         )
 
 
-COLUMNS = ("task, X", "objective", "learns from", "TV before", "TV after", "95 %", "log Z off", "found", "corr.")
-COLUMNS += ("elsewhere", "seeds")
+COLUMNS = (
+    "task, X",
+    "objective",
+    "learns from",
+    "TV before",
+    "TV after",
+    "95 %",
+    "log Z off",
+    "found",
+    "corr.",
+    "elsewhere",
+    "seeds",
+)
 
 
 @dataclass(frozen=True, slots=True)
