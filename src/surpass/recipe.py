@@ -100,9 +100,15 @@ def warmth(config: TrainConfig, step: int) -> float:
 
 def spent(config: TrainConfig, row: Metrics) -> str:
     """Return the total that has reached its cap by this line of the metrics; empty while none has."""
-    totals = {name: row[name] for name in ("sampled_tokens", "gradient_tokens", "verifier_steps")}
-    totals["seconds"] = row["search_seconds"] + row["learn_seconds"]
-    return next((name for name, total in totals.items() if total >= asdict(config)[f"most_{name}"]), "")
+    caps = {
+        "sampled_tokens": config.most_sampled_tokens,
+        "gradient_tokens": config.most_gradient_tokens,
+        "verifier_steps": config.most_verifier_steps,
+    }
+    for name, most in caps.items():
+        if row[name] >= most:
+            return name
+    return "seconds" if row["search_seconds"] + row["learn_seconds"] >= config.most_seconds else ""
 
 
 def explored(config: TrainConfig, parts: Parts[State]) -> Exploration:

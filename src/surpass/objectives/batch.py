@@ -241,18 +241,18 @@ def push(
     """
     asked = {"logp": policy.logp, "log_z": heads.log_z, "log_flow": heads.log_flow}
     asked |= {"value": heads.value, "log_stop": heads.log_stop}
-    filled, taken = with_tokens(policy, trajectories), 0
+    taken = 0
     for name, leaf in batch.leaves().items():
         head = asked[name]
         if leaf.grad is None or head is None:
             continue
-        rows: list[int] = leaf.grad.reshape(len(filled), -1).any(dim=1).nonzero().flatten().tolist()
+        rows: list[int] = leaf.grad.reshape(len(trajectories), -1).any(dim=1).nonzero().flatten().tolist()
         kept = batch.graph if name == "logp" and rows else None
         if kept is not None:
             torch.autograd.backward(kept, leaf.grad)
         for start in range(0, len(rows) if kept is None else 0, micro_batch):
             some = rows[start : start + micro_batch]
-            said = head([filled[row] for row in some])
+            said = head(with_tokens(policy, [trajectories[row] for row in some]))
             if said.requires_grad:  # not where every token was the only possible one
                 part = leaf.grad[some] if said.ndim == 1 else leaf.grad[some, : said.shape[1]]
                 torch.autograd.backward(said, part.to(said.device, said.dtype))

@@ -56,6 +56,7 @@ class Live(Generic[State]):
         self.ask: Ask | None = None
         self.over = False
         self.records: list[Trajectory] = []
+        self._infos: list[dict[str, Any]] = []  # of the records
         self.errors: list[Exception] = []  # of the domain
         self.verifier_seconds = 0.0  # inside the domain's start and step, wherever those ran
         self._terms = terms
@@ -64,13 +65,13 @@ class Live(Generic[State]):
         self._began = time.monotonic()
         self._refusal = ""  # why BudgetSpent was thrown; empty while the conversation may ask
         self._conversation: Conversation[None] | None = None
-        self._tasks: tuple[Task[State], ...] = (problem,)
+        self.tasks: tuple[Task[State], ...] = (problem,)  # for workers: the start, then the pairs of each Apply
         self._arrived: dict[int, State | Lost] = {}  # what has come of the current Apply, by pair
         self._trace = Trace(terms.tell, terms.domain, problem, replica=replica)
 
     def take_tasks(self) -> tuple[Task[State], ...]:
-        """Hand over what a worker must do: the start, then the pairs of each Apply; nothing a second time."""
-        tasks, self._tasks = self._tasks, ()
+        """Hand over what a worker must do; nothing a second time."""
+        tasks, self.tasks = self.tasks, ()
         return tasks
 
     def receive(self, index: int, state: State | Lost) -> None:
@@ -170,7 +171,7 @@ class Live(Generic[State]):
                 continue
             self.ask = said
             if isinstance(said, Apply):
-                self._tasks = cast("Apply[State]", said).pairs  # its own states come back to it
+                self.tasks = cast("Apply[State]", said).pairs  # its own states come back to it
             return
 
     def _finish(self) -> None:
@@ -185,7 +186,8 @@ class Live(Generic[State]):
         """Write the whole cost into every record: the search may have gone on after the last of them."""
         self.ask, self.over = None, True
         total = {f"total_{name}": cost for name, cost in self._cost().items()}
-        self.records = [Trajectory(one.problem, one.steps, one.verdict, {**one.info, **total}) for one in self.records]
+        for info in self._infos:
+            info.update(total)
 
     def _cost(self) -> dict[str, float]:
         """Return what the conversation has cost so far."""
@@ -207,5 +209,6 @@ class Live(Generic[State]):
             "replica": self.replica,
             "seed": self._terms.seed,
         }
+        self._infos.append(info)
         self.records.append(Trajectory(trajectory.problem, trajectory.steps, trajectory.verdict, info))
         self._trace.found(self._asks, self.records[-1])

@@ -77,7 +77,7 @@ class _Batch(Generic[State]):
 
     observations: list[Observation] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
-    places: list[tuple[Live[State], int]] = field(default_factory=list)
+    places: list[tuple[Live[State], Sequence[int]]] = field(default_factory=list)  # and which of its rows
 
 
 def run(
@@ -157,7 +157,8 @@ def _converse(
                         raise answer.error
                 else:
                     live.receive(index, answer)
-                    post(live)
+                    if live.tasks:  # seldom, where one Apply has many pairs
+                        post(live)
             if _due(alive, pool):
                 waiting = [live for live in alive if isinstance(live.ask, (Propose, Score))]
                 _think(waiting, policies)
@@ -204,20 +205,31 @@ def _think(waiting: Sequence[Live[State]], policies: Sequence[Policy]) -> None:
         n = live.ask.n if isinstance(live.ask, Propose) else None  # None: a Score
         seeds = live.seeds(len(observations)) if n is not None else [0] * len(observations)
         answers[live] = [[]] * len(observations)
-        for row, (observation, seed) in enumerate(zip(observations, seeds, strict=True)):
-            batch = batches[_player(observation, policies), n]
-            batch.observations.append(observation)
-            batch.seeds.append(seed)
-            batch.places.append((live, row))
+        for player, rows in _players(observations, policies):
+            batch = batches[player, n]
+            batch.observations += [observations[row] for row in rows]
+            batch.seeds += [seeds[row] for row in rows]
+            batch.places.append((live, rows))
     for (player, n), batch in batches.items():
         if n is None:
-            rows = _scores(policies[player], batch.observations)
+            found = iter(_scores(policies[player], batch.observations))
         else:
-            rows = _proposals(policies[player], batch.observations, n, batch.seeds)
-        for (live, row), answer in zip(batch.places, rows, strict=True):
-            answers[live][row] = answer
-    for live, found in answers.items():
-        live.think(found)
+            found = iter(_proposals(policies[player], batch.observations, n, batch.seeds))
+        for live, rows in batch.places:
+            for row, answer in zip(rows, found, strict=False):  # the next ones are the next conversation's
+                answers[live][row] = answer
+    for live, answered in answers.items():
+        live.think(answered)
+
+
+def _players(observations: Sequence[Observation], policies: Sequence[object]) -> Iterable[tuple[int, Sequence[int]]]:
+    """Return which policies play, and in which rows each."""
+    if len(policies) == 1:
+        return [(0, range(len(observations)))]
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, observation in enumerate(observations):
+        rows[_player(observation, policies)].append(row)
+    return rows.items()
 
 
 def _player(observation: Observation, policies: Sequence[object]) -> int:
