@@ -46,6 +46,7 @@ class Arm:
     conditional: bool = False  # speaks of ended actions alone
     shown: bool = False  # a transformer, which tells solutions apart late, sees all of them in every batch besides
     effort: int = 1  # times the steps of a table: where noise does not vanish at the fixed point, patience must
+    patience: int = 1  # times the steps of a transformer
     samples: int = 1  # times the samples of a step, for the same reason
 
     @property
@@ -133,6 +134,7 @@ ARMS: dict[str, Arm] = {
         partial(_posterior, relative=False),
         options={"beta": 1.0, "relative": False},
         relative=False,
+        patience=3,
     ),
     "trajectory_balance": Arm("trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",)),
     "subtrajectory_balance": Arm("subtrajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_flow",)),
@@ -154,7 +156,7 @@ ARMS: dict[str, Arm] = {
         options=BETA,
         heads=("log_z",),
         shown=True,
-        effort=3,
+        effort=5,
     ),
     "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2),
     "grpo": Arm(
@@ -164,6 +166,7 @@ ARMS: dict[str, Arm] = {
         options=DR_GRPO,
         teacher="policy",
         effort=3,
+        patience=2,
         samples=QUIET,
     ),
     "ppo": Arm(
