@@ -112,7 +112,7 @@ def _limited(task: Task) -> Target:
 
 BETA: Mapping[str, Any] = MappingProxyType({"beta": 1.0})
 # the gradient of `grpo` stays noisy where it has no mean any more: more samples, and a stronger pull
-QUIET = 4  # times the samples of a step
+QUIET = 8  # times the samples of a step
 KL = 2.0
 DR_GRPO = MappingProxyType({"kl": KL, "scale": "none", "lengths": "sum"})
 
@@ -134,9 +134,9 @@ ARMS: dict[str, Arm] = {
         partial(_posterior, relative=False),
         options={"beta": 1.0, "relative": False},
         relative=False,
-        patience=3,
+        patience=5,
     ),
-    "trajectory_balance": Arm("trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",)),
+    "trajectory_balance": Arm("trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",), effort=2),
     "subtrajectory_balance": Arm("subtrajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_flow",)),
     "detailed_balance": Arm("detailed_balance", POSTERIOR, _posterior, options=BETA, heads=("log_flow",)),
     "forward_looking": Arm("forward_looking", POSTERIOR, _posterior, options=BETA, heads=("log_flow", "state_reward")),
@@ -165,12 +165,12 @@ ARMS: dict[str, Arm] = {
         _group,
         options=DR_GRPO,
         teacher="policy",
-        effort=3,
+        effort=4,
         patience=2,
         samples=QUIET,
     ),
     "ppo": Arm(
         "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=3
     ),
-    "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}),
+    "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}, effort=2),
 }
