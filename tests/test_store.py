@@ -55,7 +55,16 @@ def test_one_line_each_whatever_the_text(tmp_path_factory: pytest.TempPathFactor
     run.append(plays[1:])
     assert list(run.trajectories()) == plays
     content = run.trajectories_path.read_bytes()
-    assert content.count(b"\n") == len(plays) == len(content.decode().splitlines())
+    lines = content.decode().splitlines()
+    assert content.count(b"\n") == len(plays) == len(lines)
+    assert [json.loads(line) for line in lines] == [json.loads(json.dumps(trajectory_to_json(play))) for play in plays]
+
+
+def test_neighbours_of_one_name_keep_their_own_data(tmp_path: Path) -> None:
+    plays = [Trajectory(Problem("same", data={"n": n}), (), Verdict(Status.UNKNOWN)) for n in (1, 1, 2)]
+    run = Run.create(tmp_path / "run", {})
+    run.append(plays)
+    assert [play.problem.data["n"] for play in run.trajectories()] == [1, 1, 2]
 
 
 def test_create_and_open(tmp_path: Path) -> None:

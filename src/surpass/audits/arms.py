@@ -45,9 +45,9 @@ class Arm:
     teacher: Literal["demonstrations", "policy", "any"] = "any"  # whose trajectories it must learn from
     conditional: bool = False  # speaks of ended actions alone
     shown: bool = False  # a transformer, which tells solutions apart late, sees all of them in every batch besides
-    effort: int = 1  # times the steps of a table: where noise does not vanish at the fixed point, patience must
+    effort: int = 1  # times the steps of a table
     patience: int = 1  # times the steps of a transformer
-    samples: int = 1  # times the samples of a step, for the same reason
+    samples: int = 1  # times the samples of a step: where noise does not vanish at the fixed point
 
     @property
     def promised(self) -> bool:
