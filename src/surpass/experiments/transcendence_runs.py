@@ -99,7 +99,10 @@ def check(config: Config) -> None:
     if not all(0 <= one < math.inf for one in config.temperatures):
         raise ConfigError(f"expected temperatures of at least 0, found {config.temperatures}")
     if set(config.chosen) - set(config.temperatures):
-        raise ConfigError(f"expected --chosen among --temperatures {config.temperatures}, found {config.chosen}")
+        raise ConfigError(
+            f"expected --chosen among --temperatures {config.temperatures}, found {config.chosen}: give those that are "
+            "to play more games, or none"
+        )
     for names, least in ((_COUNTS, 0), (("games", "live", "game_jobs", "chosen_times"), 1)):
         for name in names:
             if getattr(config, name) < least:
