@@ -82,20 +82,25 @@ def test_every_game_is_on_disk_and_openings_are_paired(finished: Path) -> None:
     assert len(chosen) == TINY.chosen_times * len(other)
 
 
-def test_points_against_the_best_expert_are_those_of_the_games(finished: Path) -> None:
+def test_a_temperature_by_itself_is_told_by_its_own_games(finished: Path) -> None:
     summary = Run.open(finished).summary()
-    table = summary["tables"]["Points of a hundred against the best expert alone"]
+    table = summary["tables"]["Each temperature by itself"]
     best = summary["measured"]["best_expert"]["noisy"]
     assert [row[0] for row in table["rows"]] == ["noisy 0", "noisy 1"]
     scores = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
     for row, temperature in zip(table["rows"], TINY.temperatures, strict=True):
-        for mode, cell in zip(TINY.modes, row[1:], strict=True):
-            points = []
+        for mode, cell, elo in zip(TINY.modes, row[1::2], row[2::2], strict=True):
+            points, alone = [], list(pool_match(TINY, finished).record.values())
             for entry in (Entry("noisy", seed, mode, temperature) for seed in TINY.seeds):
                 games = entry_match(TINY, finished, entry).record.values()
+                alone += games
                 points += [scores[one.result] for one in games if (one.white, one.black) == (entry.name, best)]
                 points += [1 - scores[one.result] for one in games if (one.white, one.black) == (best, entry.name)]
             assert int(cell.split()[0]) == round(100 * sum(points) / len(points))
+            fit = rate(Game(one.white, one.black, scores[one.result]) for one in alone)
+            rating = {name: float(fit.elo[fit.row[name]]) for name in fit.players}
+            mean = sum(rating[f"noisy {seed} {mode} {temperature:g}"] for seed in TINY.seeds) / len(TINY.seeds)
+            assert float(elo.split()[0]) == round(mean - max(rating[name] for name in experts(TINY)))
 
 
 def test_one_fit_rates_models_and_experts_together(finished: Path) -> None:

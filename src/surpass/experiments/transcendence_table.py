@@ -10,8 +10,9 @@ is possible there. What the raw model gains beyond that is *legality*.
 The best expert is the one rated highest in the same fit, which favours the experts. Intervals are those of the fit, of
 these models: three seeds say little of a fourth, so each seed's own verdict is counted beside. Games with one opening
 are taken as independent there. Two that share its luck with both colours make such intervals too wide; seeds that play
-one opening alike make them too narrow. So the points against the best expert alone stand beside, with bootstraps over
-openings.
+one opening alike make them too narrow. And one fit takes strength for transitive, which forfeits are not. So two checks
+stand beside, of each temperature by itself: points against the best expert, with bootstraps over openings, and a fit of
+its games and the experts' alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +85,7 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
     """Return the ratings, verdicts and causes of a run whose matches are played."""
     pool = list(pool_match(config, folder).record.values())
     records = {entry: list(entry_match(config, folder, entry).record.values()) for entry in entries(config)}
-    games = [
-        Game(one.white, one.black, SCORES[one.result], "all")  # units are a bootstrap's; here there is none
-        for record in (pool, *records.values())
-        for one in record
-        if one.result in SCORES
-    ]
+    games = [game for record in (pool, *records.values()) for game in _games(record)]
     fit = rate(games)
     conduct = {entry: Conduct.of(entry.name, record) for entry, record in records.items()}
     best = {one.name: max(one.experts, key=lambda spec: fit.elo[fit.row[spec]]) for one in game_sets(config)}
@@ -108,10 +105,15 @@ def summarise(config: Config, folder: Path) -> dict[str, Any]:
         "White's advantage in Elo": round(fit.white_advantage, 1),
         "draws between equals": round(fit.draw_rate, 3),
         "prior, virtual games for each pair": fit.prior,
-        "tables": _tables(config, fit, models, causes, best) | _direct(config, records, best),
+        "tables": _tables(config, fit, models, causes, best) | _alone(config, pool, records, best),
         "figures": [*_figures(config, fit, best, conduct), _losses(config, folder)],
         "machine": _machine(),
     }
+
+
+def _games(record: Iterable[Recorded]) -> list[Game]:
+    """Return the games that have a result."""
+    return [Game(one.white, one.black, SCORES[one.result], one.unit) for one in record if one.result in SCORES]
 
 
 def _models(
@@ -236,27 +238,41 @@ def _tables(
     return found
 
 
-def _direct(
-    config: Config, records: Mapping[Entry, Sequence[Recorded]], best: Mapping[str, str]
+def _alone(
+    config: Config, pool: Sequence[Recorded], records: Mapping[Entry, Sequence[Recorded]], best: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """Return the points that models take from the best expert of their set in their own games; no fit, no curve."""
+    """Return what the games of each mode and temperature say by themselves: no other model can bend it.
+
+    One fit of everybody takes strength for transitive. A forfeit is lost to the weakest as to the strongest, so models
+    that forfeit much draw the experts' ratings together, and those of all models with them.
+    """
     rows = list[list[str]]()
-    for one in game_sets(config):
-        for temperature in config.temperatures:
-            cells = list[str]()
-            for mode in config.modes:
-                points, openings = list[float](), list[str]()
-                for entry in (Entry(one.name, seed, mode, temperature) for seed in config.seeds):
-                    for game in records[entry]:
-                        if game.result in SCORES and best[one.name] in (game.white, game.black):
-                            points.append(100 * abs(int(game.black == entry.name) - SCORES[game.result]))
-                            openings.append(game.unit)
-                share = clustered(points, openings) if points else None
-                cells.append(f"{share.mean:.0f} ({share.low:.0f} to {share.high:.0f})" if share else "no games")
-            rows.append([f"{one.name} {temperature:g}", *cells])
-    note = "95 % bootstraps over openings, each of which all seeds play with both colours; even is 50."
-    title = "Points of a hundred against the best expert alone"
-    return {title: {"columns": ["set and temperature", *config.modes], "rows": rows, "note": note}}
+    for one, temperature in product(game_sets(config), config.temperatures):
+        cells = list[str]()
+        for mode in config.modes:
+            names = [Entry(one.name, seed, mode, temperature) for seed in config.seeds]
+            met = [game for entry in names for game in records[entry] if best[one.name] in (game.white, game.black)]
+            taken = [(points, game.unit) for game in met if (points := _points(game, best[one.name])) is not None]
+            share = clustered(*zip(*taken, strict=True)) if taken else None
+            fit = rate([*_games(pool), *(game for entry in names for game in _games(records[entry]))])
+            rival = max(one.experts, key=lambda spec: fit.elo[fit.row[spec]])
+            gap = fit.contrast({**{entry.name: 1 / len(names) for entry in names}, rival: -1.0})
+            cells.append(f"{share.mean:.0f} ({share.low:.0f} to {share.high:.0f})" if share else "no games")
+            cells.append(f"{_signed(gap.elo)} ({_span(gap.low, gap.high)})")
+        rows.append([f"{one.name} {temperature:g}", *cells])
+    note = (
+        "Points of a hundred that models take from the best expert: 95 % bootstraps over openings, each of which all "
+        "seeds play with both colours. Elo above the best expert: a fit for each cell, of its games and the experts'."
+    )
+    columns = [f"{mode}: {what}" for mode in config.modes for what in ("points", "Elo")]
+    return {"Each temperature by itself": {"columns": ["set and temperature", *columns], "rows": rows, "note": note}}
+
+
+def _points(game: Recorded, rival: str) -> float | None:
+    """Return what the other player of a game took from a rival, of a hundred; None where there is no result."""
+    if game.result not in SCORES:
+        return None
+    return 100 * (SCORES[game.result] if game.black == rival else 1 - SCORES[game.result])
 
 
 def _figures(
