@@ -295,10 +295,10 @@ def _figures(
         if entry.mode == "raw":
             share = done.illegal / max(1, done.proposed)
             shares.setdefault(arm, {}).setdefault(str(entry.seed), []).append([at, share])
-    axis = f"log10 of the temperature (greedy at {GREEDY_AT:g})"
+    axis, greedy = "log10 T", f"(greedy at {GREEDY_AT:g})"
     return [
-        {"title": "Elo above the best expert of the set", "x_label": axis, "lines": gaps},
-        {"title": "Share of tries that are illegal", "x_label": axis, "lines": shares},
+        {"title": f"Elo above the best expert of the set {greedy}", "x_label": axis, "lines": gaps},
+        {"title": f"Share of tries that are illegal {greedy}", "x_label": axis, "lines": shares},
     ]
 
 
