@@ -38,7 +38,7 @@ class Config:
     searches: tuple[str, ...] = tuple(SEARCHES)  # with each of them
     rows: tuple[str, ...] = ("automation", "hammer", "read", "read_automation")  # what needs no training; of ROWS
     seed: int = 0  # of that run, and of the searches
-    problems: int = 24  # held-out problems, at most
+    problems: int = 40  # held-out problems, at most
     budgets: tuple[int, ...] = (8, 16, 32)  # verifier calls for each problem
     max_steps: int = 6  # tactics of a proof, at most
     critic: float = 2.0  # weight of the value in best-first search with a critic
