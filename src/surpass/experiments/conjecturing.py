@@ -48,30 +48,40 @@ class Config:
     train: Literal["tiny", "small", "full"] = "small"  # its preset then
     corpus: Path | None = None  # where the lemmas are; by default where that run had them
     start: int = 0  # the seed of that run whose policy goes on
-    lemmas: int = 100  # training lemmas that are mutated; 0: all
+    lemmas: int = 40  # training lemmas that are mutated; 0: all
     max_chars: int = 300  # of their initial goals, at most
-    each: int = 2  # conjectures of a lemma by each kind of mutation, at most
-    calls: int = 64  # verifier calls of the search for a proof of a conjecture
-    samples: int = 8  # whole proofs that the policy writes of each conjecture
+    each: int = 1  # conjectures of a lemma by each kind of mutation, at most
+    calls: int = 32  # verifier calls of the search for a proof of a conjecture
+    samples: int = 4  # whole proofs that the policy writes of each conjecture
     low: float = 0.0  # barely proved: the policy's rate, at least
     high: float = 0.5  # and at most
-    arms: tuple[str, ...] = ARMS  # of human, proved, barely
-    steps: int = 60  # of training, in `human`; the others learn from as many tokens
+    arms: tuple[str, ...] = ("human", "barely")  # of human, proved, barely
+    steps: int = 40  # of training, in `human`; the others learn from as many tokens
     batch: int = 8  # proofs of a step, about
     rate: float = 5e-4  # learning rate
     seeds: tuple[int, ...] = (0, 1)  # repetitions of the training from that one policy
     problems: int = 40  # held-out lemmas, at most
-    test_calls: int = 32  # verifier calls for each of them
+    test_calls: int = 16  # verifier calls for each of them
     max_steps: int = 6  # tactics of a proof, at most
     tactic_seconds: int = 2  # what Rocq gives each tactic
 
 
 PRESETS: Mapping[str, Config] = {
     "tiny": Config(
-        train="tiny", lemmas=6, each=1, calls=32, samples=2, steps=2, batch=4, seeds=(0,), problems=4, test_calls=8
+        train="tiny", lemmas=6, samples=2, arms=ARMS, steps=2, batch=4, seeds=(0,), problems=4, test_calls=8
     ),
     "small": Config(),
-    "full": Config(train="full", lemmas=0, calls=256, samples=32, steps=1000, seeds=(0, 1, 2, 3, 4), test_calls=256),
+    "full": Config(
+        train="full",
+        lemmas=0,
+        each=2,
+        calls=256,
+        samples=32,
+        arms=ARMS,
+        steps=1000,
+        seeds=(0, 1, 2, 3, 4),
+        test_calls=256,
+    ),
 }
 
 
