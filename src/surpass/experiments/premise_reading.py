@@ -42,7 +42,7 @@ class Config:
     subset: str = "basics"  # what is extracted then: basics, or folders of the library; empty: all of it
     max_sentences: int = 4  # tactic sentences of the human proof, at most
     max_chars: int = 300  # characters of the initial goals, at most
-    files: int = 24  # source files that held-out lemmas come from, at most
+    files: int = 16  # source files that held-out lemmas come from, at most
     problems: int = 40  # held-out lemmas, at most
     arms: tuple[str, ...] = ("without", "with")  # of without, with, chance
     k: int = 8  # premises in an observation, ranked by BM25
@@ -51,7 +51,7 @@ class Config:
     steps: int = 200  # of training
     batch: int = 8  # proofs of a step
     rate: float = 2e-3  # learning rate, cosine
-    calls: int = 32  # verifier calls for each held-out lemma
+    calls: int = 16  # verifier calls for each held-out lemma
     max_steps: int = 6  # tactics of a proof, at most
     tactic_seconds: int = 2  # what Rocq gives each tactic
     seeds: tuple[int, ...] = (0, 1)  # independent repetitions
