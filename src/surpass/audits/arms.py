@@ -47,6 +47,7 @@ class Arm:
     shown: bool = False  # a transformer, which tells solutions apart late, sees all of them in every batch besides
     effort: int = 1  # times the steps of a table
     patience: int = 1  # times the steps of a transformer
+    calm: bool = False  # a transformer takes steps of half the length, twice as many: or its own samples lose solutions
     samples: int = 1  # times the samples of a step: where noise does not vanish at the fixed point
 
     @property
@@ -127,7 +128,7 @@ ARMS: dict[str, Arm] = {
         effort=2,
     ),
     "reward_ranked": Arm("reward_ranked", NONE, _posterior, teacher="policy"),
-    "log_variance": Arm("log_variance", POSTERIOR, _posterior, options=BETA),
+    "log_variance": Arm("log_variance", POSTERIOR, _posterior, options=BETA, calm=True),
     "log_variance, plain": Arm(
         "log_variance",
         PLAIN,
@@ -158,7 +159,7 @@ ARMS: dict[str, Arm] = {
         shown=True,
         effort=5,
     ),
-    "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2),
+    "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2, calm=True),
     "grpo": Arm(
         "grpo",
         "p_ref k / (k + V - Q) in every state",
@@ -170,7 +171,14 @@ ARMS: dict[str, Arm] = {
         samples=QUIET,
     ),
     "ppo": Arm(
-        "ppo", POSTERIOR, _posterior, options={"kl": 1.0, "lam": 1.0}, heads=("value",), teacher="policy", effort=3
+        "ppo",
+        POSTERIOR,
+        _posterior,
+        options={"kl": 1.0, "lam": 1.0},
+        heads=("value",),
+        teacher="policy",
+        effort=3,
+        calm=True,
     ),
-    "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}, effort=2),
+    "dpo": Arm("dpo", POSTERIOR, _posterior, options={"beta": 1.0, "strength": 1.0}, shown=True, effort=2),
 }

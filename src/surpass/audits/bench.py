@@ -101,9 +101,13 @@ def numbers(task: Task, arm: Arm, *, seed: int, steps: int = 0) -> TrainConfig:
     """Return the numbers of a training, with as many steps as the task and the objective need unless told."""
     if isinstance(task.policy, LanguageModel):
         # the first gradients, of what is all wrong, are many times the last: a short memory of their size
-        betas = (0.9, 0.99)
-        steps_for = task.steps * arm.patience
-        usual = TrainConfig(steps=steps_for, learning_rate=2e-3, head_learning_rate=0.1, betas=betas, clip=5.0)
+        usual = TrainConfig(
+            steps=task.steps * arm.patience * (2 if arm.calm else 1),
+            learning_rate=1e-3 if arm.calm else 2e-3,
+            head_learning_rate=0.1,
+            betas=(0.9, 0.99),
+            clip=5.0,
+        )
     elif "samples" in lesson(task, arm):
         usual = TrainConfig(steps=task.steps * arm.effort, learning_rate=0.1, head_learning_rate=0.1, clip=5.0)
     else:  # without noise: longer steps
