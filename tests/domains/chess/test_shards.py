@@ -194,9 +194,15 @@ def test_a_damaged_pack_is_said(source: Path, tmp_path: Path, part: str) -> None
     index.write_text('{"format": 1, "vocabulary": "moves"}')
     with pytest.raises(DataError, match="it has no complete, options, report, shards"):
         open_pack(tmp_path / "pack")
+    index.write_text(whole.replace('"strength"', '"strenght"'))
+    with pytest.raises(DataError, match="cannot be read"):
+        open_pack(tmp_path / "pack")
     index.write_text(whole)
     path = tmp_path / "pack" / (part if part == "pack.json" else f"00000.{part}.npy")
     path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"damaged|cannot be read"):
+        open_pack(tmp_path / "pack")
+    path.write_bytes(path.read_bytes().replace(b")", b"#", 1) if part != "pack.json" else b"\xff")
     with pytest.raises(DataError, match=r"damaged|cannot be read"):
         open_pack(tmp_path / "pack")
     path.unlink()

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _parts(folder: Path, shard: Mapping[str, Any]) -> list[NDArray[Any]]:
             raise ValueError(f"it holds {found}")
         if parts[1][0] != 0 or parts[1][-1] != shard["tokens"] or (np.diff(parts[1]) < 2).any():
             raise ValueError("offsets that are none")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, TokenError) as error:  # the last is of NumPy's headers
         raise DataError(f"{folder}: a shard is damaged or missing ({shard}: {error}); pack again") from error
     return parts
 
@@ -215,6 +216,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
             raise ValueError(f"format {index['format']}, vocabulary {index['vocabulary']}")
         if missing := {"options", "complete", "report", "shards"} - set(index):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        VOCABULARIES[index["vocabulary"]](**index["options"])
     except FileNotFoundError as error:
         raise DataError(f"{folder} is no pack (no {INDEX}); make one with: surpass chess pack") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
