@@ -104,7 +104,7 @@ def test_rows_are_written_and_printed(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_audit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = BenchConfig(("bits",), ("likelihood", "dpo"), seeds=2, steps=1, workers=0, run=tmp_path / "run")
+    asked = BenchConfig(("bits",), ("likelihood", "dpo"), seeds=2, steps=1, workers=0, run=tmp_path / "runs" / "a")
     trained: list[Cell] = []
 
     def interrupted(cell: Cell, steps: int) -> Outcome:
@@ -137,7 +137,7 @@ def test_an_interrupted_audit_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         BenchConfig(steps=-1),
         BenchConfig(tasks=("integer",), objectives=("detailed_balance",)),
         BenchConfig(json=Path("no/such/folder/rows.json")),
-        BenchConfig(run=Path("no/such/folder/run")),
+        BenchConfig(markdown=Path("no/such/folder/rows.md")),
     ],
 )
 def test_what_cannot_be_audited_is_refused(config: BenchConfig) -> None:

@@ -188,7 +188,7 @@ def _check(config: BenchConfig) -> None:
         unknown = [name for name in names if name not in known]
         if unknown or not names:
             raise ConfigError(f"bench objectives: expected {kind}s among {', '.join(known)}, found {unknown or 'none'}")
-    for path in (config.run, config.json, config.markdown):
+    for path in (config.json, config.markdown):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"bench objectives: {path.parent} is no folder; make it first, or choose another")
     at_least(config, seeds=1, steps=0, workers=0)
