@@ -137,7 +137,9 @@ ARMS: dict[str, Arm] = {
         relative=False,
         patience=5,
     ),
-    "trajectory_balance": Arm("trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",), effort=2),
+    "trajectory_balance": Arm(
+        "trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",), effort=2, calm=True
+    ),
     "subtrajectory_balance": Arm("subtrajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_flow",)),
     "detailed_balance": Arm("detailed_balance", POSTERIOR, _posterior, options=BETA, heads=("log_flow",)),
     "forward_looking": Arm("forward_looking", POSTERIOR, _posterior, options=BETA, heads=("log_flow", "state_reward")),
@@ -158,6 +160,7 @@ ARMS: dict[str, Arm] = {
         heads=("log_z",),
         shown=True,
         effort=5,
+        calm=True,
     ),
     "reinforce": Arm("reinforce", POSTERIOR, _posterior, options={"kl": 1.0}, teacher="policy", effort=2, calm=True),
     "grpo": Arm(
