@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from surpass.audits import bench
 from surpass.audits.arms import ARMS
@@ -96,7 +98,11 @@ def test_rows_are_written_and_printed(tmp_path: Path) -> None:
     rows = json.loads(path.read_text())
     assert {"task", "space", "objective", "converges", "total_variation", "log_z_error", "coverage"} <= set(rows[0])
     assert "no unique" in rows[0]["converges"]
-    assert report.table().row_count == 4
+    screen = Console(width=80, record=True, file=io.StringIO())
+    screen.print(report.table())
+    printed = screen.export_text()
+    assert all(f"{row['total_variation']:.3f}" in printed and row["arm"] in printed for row in rows)
+    assert "…" not in printed
     lines = page.read_text().splitlines()
     assert len(lines) == 2 + 4
     assert {line.count("|") for line in lines} == {12}
