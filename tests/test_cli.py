@@ -72,7 +72,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
     taken = time.perf_counter() - start
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(command.split()[0] in done.stdout for command in cli.COMMANDS)
-    assert taken < (3 if "PYTEST_XDIST_WORKER" in os.environ else 1.5)  # 0.3 s on an idle machine
+    assert taken < (6 if "PYTEST_XDIST_WORKER" in os.environ else 1.5)  # 0.3 s on an idle machine
 
 
 def test_a_run_takes_its_preset_then_its_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

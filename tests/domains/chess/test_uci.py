@@ -152,7 +152,7 @@ def test_a_second_go_lets_the_first_answer(talk: Talk) -> None:
 def test_a_model_slower_than_its_clock_gives_way_once() -> None:
     class Slow(ModelPlayer):
         def propose(self, *args: object, **keywords: object) -> list[list[object]]:  # type: ignore[override]
-            time.sleep(1.0)
+            time.sleep(2.5)
             return super().propose(*args, **keywords)  # type: ignore[arg-type,return-value]
 
     for lines in (("go movetime 150",), ("go ponder wtime 150 btime 1", "ponderhit")):
@@ -162,7 +162,7 @@ def test_a_model_slower_than_its_clock_gives_way_once() -> None:
             time.sleep(0.2 * (line == "ponderhit"))  # what is spent before it is not the clock's
             talk.engine.hear(line)
         talk.wait("bestmove")
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 2.4
         talk.tell("isready")
         assert len([line for line in talk.said if line.startswith("bestmove")]) == 1
         assert "time is up" in talk.wait("info string time")

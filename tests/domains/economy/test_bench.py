@@ -27,7 +27,7 @@ def test_the_benchmark_measures_simulators_and_learners_against_baselines(tmp_pa
     assert set(told["principal_step_seconds"]) == {"harvest", "escape_room"}
     for name, seconds in told["principal_step_seconds"].items():
         ratio = told["alone_principal_step_seconds"][name] / seconds
-        assert told["principal_step_ratio"][name] == pytest.approx(ratio, rel=0.2, abs=0.1)
+        assert told["principal_step_ratio"][name] == pytest.approx(ratio, rel=0.01, abs=0.01)
 
 
 def test_nothing_to_measure_is_refused_by_name() -> None:
