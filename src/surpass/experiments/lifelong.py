@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -69,26 +69,36 @@ class Config:
     arms: tuple[str, ...] = ARMS  # of naive, replay, curriculum
     max_sentences: int = 4  # tactic sentences of the human proof, at most
     max_chars: int = 250  # characters of the initial goals, at most
-    files: int = 3  # source files of each library, at most; each needs a live prover
-    lemmas: int = 80  # training lemmas of each library, at most
-    problems: int = 12  # held-out lemmas of each library, at most
+    files: int = 12  # source files of each library that policies act in, at most; each needs a live prover
+    lemmas: int = 400  # training lemmas of each library, of all its files, at most
+    problems: int = 40  # held-out lemmas of each library, at most
     model: str = "mini"  # a preset to train from scratch
-    steps: int = 60  # of training, for each library
+    steps: int = 250  # of training, for each library
     batch: int = 8  # proofs of a step
-    rate: float = 2e-3  # learning rate
-    explore: int = 5  # training lemmas of each library that the policy tries once it has learned it; 0: none
-    samples: int = 2  # whole proofs of each of them
-    calls: int = 8  # verifier calls for each held-out lemma
+    rate: float = 2e-3  # learning rate of each library, cosine
+    explore: int = 24  # training lemmas of each library that the policy tries once it has learned it; 0: none
+    samples: int = 4  # whole proofs of each of them
+    calls: int = 16  # verifier calls for each held-out lemma
     max_steps: int = 6  # tactics of a proof, at most
     tactic_seconds: int = 2  # what Rocq gives each tactic
     memory: int = 8  # GiB of all live provers
     window: int = 5  # stages, of the windowed measures
-    seeds: tuple[int, ...] = (0,)  # independent repetitions
+    seeds: tuple[int, ...] = (0, 1)  # independent repetitions
 
 
 PRESETS: Mapping[str, Config] = {
     "tiny": Config(
-        model="tiny", lemmas=12, problems=3, steps=4, batch=4, explore=2, samples=2, calls=8, seeds=(0,), arms=ARMS[:2]
+        arms=ARMS[:2],
+        files=3,
+        lemmas=12,
+        problems=3,
+        model="tiny",
+        steps=4,
+        batch=4,
+        explore=2,
+        samples=2,
+        calls=8,
+        seeds=(0,),
     ),
     "small": Config(),
     "full": Config(
@@ -115,6 +125,7 @@ class Stage:
 
     name: str
     train: tuple[Problem, ...]
+    explore: tuple[Problem, ...]  # of `train`: what the policy tries itself
     test: tuple[Problem, ...]
     human: Mapping[str, Trajectory]  # of all of them, by key
 
@@ -174,16 +185,21 @@ def check(config: Config) -> None:
 
 
 def _stage(config: Config, corpus: Path, rocq: Rocq) -> Stage:
-    """Return the lemmas of a library that this configuration takes, from a sample of its files."""
+    """Return the lemmas of a library that this configuration takes.
+
+    Human proofs are taught from all of its files; what is tried, held out or not, stands in a sample of them.
+    """
     train, test = (
         corpora.problems(corpus, split, max_sentences=config.max_sentences, max_chars=config.max_chars)
         for split in ("train", "test")
     )
     shown = set(sampled(sorted({one.group for one in test}), config.files))
-    played = {one.key: recorded(rocq, one) for one in (*train, *test) if one.group in shown}
+    played = {one.key: recorded(rocq, one) for one in (*train, *(one for one in test if one.group in shown))}
     human = {key: trajectory for key, trajectory in played.items() if trajectory}
-    taught, held = ([slim(one) for one in split if one.key in human] for split in (train, test))
-    return Stage(corpus.name, tuple(sampled(taught, config.lemmas)), tuple(sampled(held, config.problems)), human)
+    known, held = ([slim(one) for one in split if one.key in human] for split in (train, test))
+    taught = sampled(known, config.lemmas)
+    tried = sampled([one for one in taught if one.group in shown], config.explore)
+    return Stage(corpus.name, tuple(taught), tuple(tried), tuple(sampled(held, config.problems)), human)
 
 
 def _learn(config: Config, folder: Path, stages: Sequence[Stage], rocq: Rocq, unit: tuple[str, int]) -> None:
@@ -200,10 +216,11 @@ def _learn(config: Config, folder: Path, stages: Sequence[Stage], rocq: Rocq, un
         _remember(folder, i, stage, pupil)
         what = teaching.Taught((), {}, _lessons(config, folder, stages, i, pupil, rocq))
         numbers = teaching.constant(config.steps, derive_seed(seed, i), rate=config.rate, problems=1)
+        numbers = replace(numbers, schedule="cosine", warmup=config.steps // 20)
         teaching.teach(folder / "train" / f"{i}-{named}-{seed}", policy, numbers, what)
         for j, other in enumerate(stages):
             _measure(config, folder, rocq, (i, j, other), pupil)
-        if config.explore:
+        if stage.explore:
             _explore(config, folder, i, stage, pupil, rocq)
 
 
@@ -265,8 +282,7 @@ def _measure(config: Config, folder: Path, rocq: Rocq, where: tuple[int, int, St
 def _explore(config: Config, folder: Path, i: int, stage: Stage, pupil: Pupil, rocq: Rocq) -> None:
     """Let the policy try lemmas that it was taught, and put what stands into its proof library."""
     path = folder / "stages" / str(i) / f"found-{pupil.unit()}"
-    problems = sampled(stage.train, config.explore)
-    run_at(path, {"policy": pupil.arm, "problems": len(problems)})
+    run_at(path, {"policy": pupil.arm, "problems": len(stage.explore)})
 
     def attempts(rest: Sequence[Problem]) -> Iterator[Trajectory]:
         search = partial(sample, n=config.samples, max_steps=config.max_steps)
@@ -274,7 +290,7 @@ def _explore(config: Config, folder: Path, i: int, stage: Stage, pupil: Pupil, r
             search, rest, rocq, pupil.policy, seed=derive_seed(pupil.seed, "explore"), options=RunOptions(live=16)
         )
 
-    record_problems(path, problems, attempts)
+    record_problems(path, stage.explore, attempts)
     library.add(pupil.base, path, terms=Terms(remembered()))
 
 
