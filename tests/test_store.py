@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import DataError
-from surpass.store import Run, read_trajectories, trajectory_from_json, trajectory_to_json
+from surpass.store import Run, read_trajectories, started, trajectory_from_json, trajectory_to_json
 from tests.learning import TEXTS, TinyPolicy, rollouts
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6)  # lone surrogates and all line ends included
@@ -88,6 +88,20 @@ def test_create_and_open(tmp_path: Path) -> None:
     (run.path / "config.json").write_text("[]")
     with pytest.raises(DataError, match="JSON object"):
         Run.open(run.path)
+
+
+def test_a_kill_while_the_config_was_written_leaves_a_folder_that_can_begin_again(tmp_path: Path) -> None:
+    for name in ("made", "named"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json.new").write_text('{"lr":')
+    Run.create(tmp_path / "made", {"lr": 1})
+    assert [one.name for one in (tmp_path / "made").iterdir()] == ["config.json"]
+    with started("name", tmp_path / "named") as folder:
+        Run.create(folder, {"lr": 2})
+    assert Run.open(tmp_path / "named").config() == {"lr": 2}
+    (tmp_path / "named" / "config.json").rename(tmp_path / "named" / "notes.json")
+    with pytest.raises(DataError, match="something else"):
+        Run.create(tmp_path / "named", {})
 
 
 def test_summary_and_metrics(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from surpass.errors import ConfigError, DataError, SurpassError
 
 log = logging.getLogger(__name__)
 RECORDS = ("trajectories.jsonl", "metrics.jsonl")
+_FRESH = ".new"  # behind the name of a file while it is written
 # `default=dict` admits mappings that are not dicts; ASCII keeps lone surrogates and odd line ends out of the file
 LINE = json.JSONEncoder(default=dict, separators=(",", ":"))
 
@@ -62,7 +63,7 @@ def started(name: str, out: Path | None) -> Iterator[Path]:
             out.mkdir(parents=True)
         except FileExistsError:
             ours = False
-            if not out.is_dir() or any(out.iterdir()):
+            if not _empty(out):
                 raise ConfigError(
                     f"{out} exists and nothing is overwritten: choose another --out, or --resume {out}"
                 ) from None
@@ -86,7 +87,7 @@ class Run:
     def create(path: Path | str, config: Mapping[str, Any]) -> Run:
         """Make the folder of a new run. Raises DataError where the folder exists and is not empty."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _empty(path):
             kind = "a run" if (path / "config.json").exists() else "something else"
             raise DataError(f"{path} already holds {kind}; choose another folder, resume it, or delete it first")
         path.mkdir(parents=True, exist_ok=True)
@@ -358,9 +359,14 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def _empty(folder: Path) -> bool:
+    """Tell whether this is a folder that holds nothing: what a kill left of its first file is nothing."""
+    return folder.is_dir() and all(one.name == f"config.json{_FRESH}" for one in folder.iterdir())
+
+
 def _write(path: Path, content: bytes) -> None:
     """Replace a small file atomically."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = path.with_name(path.name + _FRESH)
     fresh.write_bytes(content + b"\n")
     fresh.replace(path)
 
