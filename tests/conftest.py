@@ -8,10 +8,13 @@ import signal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 os.environ["SURPASS_VERDICTS"] = "none"  # tests judge afresh, and leave nothing in the user's cache
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
 torch.set_num_threads(1)  # the models of tests are tiny, and the tests run side by side
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # no property depends on the speed of a machine, nor on what else it does
 
 ROCQ = pytest.mark.skipif(shutil.which("coqidetop.opt") is None, reason="needs coqidetop.opt: apt-get install coq")
 LEAN = pytest.mark.skipif(shutil.which("lake") is None, reason="needs Lean 4: install elan from lean-lang.org")
