@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surpass.core import Problem, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError
-from surpass.models import decode
+from surpass.models import decode, ragged
 from surpass.models.decode import Sampling, choose
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.packing import Pack, chunks, likelihood
@@ -108,7 +108,7 @@ def test_small_batches_and_crowded_prompts_change_nothing(
     seen = observations(1, 4)
     whole = policy.propose(seen, 5, seeds=[1, 2])
     monkeypatch.setattr(decode, "SIDE_BY_SIDE", 2)
-    monkeypatch.setattr(decode, "ROOM", 1)
+    monkeypatch.setattr(ragged, "ROOM", 1)
     monkeypatch.setattr(policy, "placement", replace(policy.placement, micro_tokens=64))
     parts = policy.propose(seen, 5, seeds=[1, 2])
     assert [[one.tokens for one in row] for row in parts] == [[one.tokens for one in row] for row in whole]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from surpass.conformance import check_policy
 from surpass.core import Observation, Proposal
 from surpass.errors import ConfigError, ModelError
 from surpass.models.hf import LanguageModel, Layout
-from surpass.models.prefix import BLOCK, PASS, PrefixCache, blocks, groups
+from surpass.models.prefix import PASS, PrefixCache, blocks, waiting
+from surpass.models.ragged import BLOCK, Rows
 from tests.models.tiny import causal, observations, save_byt5
 
+TINY: dict[str, Any] = {
+    "vocab_size": 8,
+    "hidden_size": 4,
+    "intermediate_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+}
 SEEN = observations(1, 9, 3, 20, 1, 12)
 SEEDS = [5, 6, 7, 8, 9, 10]
 
@@ -68,16 +76,31 @@ def test_only_what_is_new_is_computed(policy: LanguageModel, monkeypatch: pytest
     view.propose([first], 1, seeds=[0])
     shapes.clear()
     view.propose([longer], 1, seeds=[0])
-    whole = blocks(prompts[1]) * BLOCK
     assert common > 0
-    assert shapes[0] == (1, whole - common)  # new blocks
-    assert shapes[1] == (1, len(prompts[1]) - whole)  # the end, whose logits are wanted
+    assert shapes[0] == (1, len(prompts[1]) - common)
     assert view.prefixes is not None
     assert view.prefixes.tokens == sum(map(len, prompts))
     assert view.prefixes.reused == common
     shapes.clear()
     view.propose([longer], 1, seeds=[1])
-    assert shapes[0] == (1, len(prompts[1]) - whole)
+    assert shapes[0] == (1, len(prompts[1]) - blocks(prompts[1]) * BLOCK)  # the end, whose logits are wanted
+
+
+def test_a_beginning_that_many_lack_is_computed_once(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = "z q k w v j " * 3
+    seen = [Observation(begin + end) for end in ("x", "y", "x y", "y y", "x x", "y x", "z")]
+    seeds = range(len(seen))
+    plain = policy.propose(seen, 3, seeds=seeds)
+    view = policy.remembering()
+    shapes = read(view, monkeypatch)
+    alike(view.propose(seen, 3, seeds=seeds), plain)
+    prompts = view.prompts(seen)
+    common = next(at for at, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1) // BLOCK * BLOCK
+    saved = common * (len(seen) - 1)
+    assert saved > PASS
+    assert shapes[0][1] + shapes[1][1] == sum(map(len, prompts)) - saved
+    assert view.prefixes is not None
+    assert view.prefixes.reused == saved
 
 
 def test_other_weights_are_noticed(policy: LanguageModel) -> None:
@@ -109,23 +132,30 @@ def test_a_small_cache_forgets_and_stays_right(policy: LanguageModel, slots: int
 
 def test_the_block_used_longest_ago_gives_way() -> None:
     cache = PrefixCache(megabytes=3 * 2 * 4 * BLOCK / 2**20)  # three blocks of one layer and head of size 1
+    network = LlamaForCausalLM(LlamaConfig(**TINY))
     one, two, other = (tuple(range(begin, begin + BLOCK)) for begin in (0, 100, 200))
 
+    def rows(count: int) -> Rows:
+        found = Rows(network, count, 3 * BLOCK, pad=0)
+        found.layers[0].open([torch.zeros(1), torch.zeros(1)])  # keys and values of one head of size 1
+        return found
+
     def keep(prompt: tuple[int, ...]) -> None:
-        begin = len(cache.find(prompt)) * BLOCK
-        states = torch.tensor(prompt[begin : blocks(prompt) * BLOCK], dtype=torch.float32)[None, None, :, None]
-        cache.keep([prompt], [begin], [(states, states)])
+        row = rows(1)
+        for room in row.layers[0].rooms:
+            room[0, : len(prompt), 0] = torch.tensor(prompt)
+        cache.keep(row, {0: prompt})
 
     keep((*one, *two, 0))
     keep((*other, 0))
     assert len(cache) == 3
     slots = cache.find((*one, *two, 7))
     assert len(slots) == 2
-    index, owner = cache.columns([slots, cache.find((*other, 0))])
-    keys, values = cache.load(0, index)
-    assert keys[0].flatten().tolist() == values[0].flatten().tolist() == [*one, *two]
-    assert keys[1, 0, :BLOCK].flatten().tolist() == list(other)
-    assert owner.tolist() == [[-1] * 2 * BLOCK, [-1] * BLOCK + [-2] * BLOCK]
+    loaded = rows(2)
+    cache.load(loaded, {0: slots, 1: cache.find((*other, 0))})
+    for room in loaded.layers[0].rooms:
+        assert room.flatten().tolist() == [*one, *two, *[0] * BLOCK, *other, *[0] * 2 * BLOCK]
+    assert loaded.filled.tolist() == [2 * BLOCK, BLOCK]
     cache.find((*one, *two, 0))
     keep((*two, 0))  # equal tokens in another place are another block, and `other` was used longest ago
     assert cache.find((*other, 0)) == []
@@ -135,22 +165,16 @@ def test_the_block_used_longest_ago_gives_way() -> None:
     assert cache.find((*one, *two, 0)) == slots  # a block outlives those behind it
 
 
-@given(st.lists(st.integers(0, 300), max_size=7))
-def test_groups_cost_least(lengths: list[int]) -> None:
-    """Oracle: every way to cut the lengths, sorted, into groups."""
-
-    def cost(parts: list[list[int]]) -> int:
-        return sum(len(part) * max(part) + PASS for part in parts)
-
-    found = groups(lengths)
-    assert sorted(index for group in found for index in group) == [i for i, one in enumerate(lengths) if one]
-    ranked = sorted((one for one in lengths if one), reverse=True)
-    ways = [[ranked]] if ranked else [[]]
-    for cuts in range(1, len(ranked)):
-        for where in combinations(range(1, len(ranked)), cuts):
-            edges = [0, *where, len(ranked)]
-            ways.append([ranked[a:b] for a, b in pairwise(edges)])
-    assert cost([[lengths[i] for i in group] for group in found]) == min(map(cost, ways))
+@given(st.lists(st.lists(st.sampled_from([1, 2]), min_size=1, max_size=60).map(tuple), max_size=9))
+def test_who_waits_finds_what_it_lacks(prompts: list[tuple[int, ...]]) -> None:
+    late = waiting(prompts, [0] * len(prompts))
+    soon = [index for index in range(len(prompts)) if index not in late]
+    begun = {prompts[index][:BLOCK] for index in soon}
+    assert all(prompts[index][:BLOCK] in begun for index in late)
+    read = {prompt[: at * BLOCK] for prompt in prompts for at in range(1, blocks(prompt) + 1)}
+    apart = sum(map(blocks, prompts))
+    if apart - len(read) <= PASS // BLOCK:  # not even all that is equal is worth a pass
+        assert not late
 
 
 def test_what_cannot_be_cached_is_refused(tmp_path: Path) -> None:

@@ -105,9 +105,11 @@ def test_packed_scores_and_gradients_are_those_of_rows_alone(family: PreTrainedM
             torch.testing.assert_close(left, right, atol=1e-4 * scale + 1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])  # rows without padding, and padded
 @pytest.mark.parametrize("remembering", [False, True])
-def test_samples_have_the_scores_of_rows_alone(family: PreTrainedModel, remembering: bool) -> None:
+def test_samples_have_the_scores_of_rows_alone(family: PreTrainedModel, remembering: bool, attention: str) -> None:
     prefixes = PrefixCache() if remembering else None
+    family.set_attn_implementation(attention)
     for _ in range(2):  # the second time all prompts are known
         rows = sample(
             family,
@@ -123,6 +125,8 @@ def test_samples_have_the_scores_of_rows_alone(family: PreTrainedModel, remember
             for one in row:
                 expected = float(alone(family, prompt, one.tokens).sum().detach())
                 assert one.logp == pytest.approx(expected, abs=1e-3)
+    assert family.config._attn_implementation == attention
+    family.set_attn_implementation("sdpa")
 
 
 def test_the_probe_accepts_them(family: PreTrainedModel) -> None:

@@ -1,8 +1,8 @@
 """Batched sampling with a key-value cache, one random stream per sample.
 
-Each distinct prompt is read once. Its samples grow side by side in one cache row (see `packing.py`), so n samples cost
-one prompt in memory and time. Samples are one *branch* while their tokens are equal: a branch is computed once, and
-sees the columns of its beginning; finished branches leave the batch, finished prompts leave the cache. A sequence-to-
+Each distinct prompt is read once. Its samples grow side by side in one row (`ragged.py`), so n samples cost one prompt
+in memory and time. Samples are one *branch* while their tokens are equal: a branch is computed once, and sees the
+columns of its beginning; a finished branch costs nothing more, and finished prompts leave the rows. A sequence-to-
 sequence model reads the prompt once too, then takes one cache row per sample.
 
 The token at step t of sample j under seed s inverts the cumulative distribution at the t-th number of the stream
@@ -22,25 +22,16 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from torch.nn.functional import pad as pad_columns
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from surpass.errors import ConfigError
-from surpass.models.packing import (
-    NOBODY,
-    PROMPT,
-    Tokens,
-    causal_visible,
-    chunks,
-    encoder_states,
-    layer_masks,
-    left_padded,
-)
-from surpass.models.prefix import BLOCK, PrefixCache, blocks, groups
+from surpass.models.packing import Tokens, chunks, encoder_states
+from surpass.models.prefix import PrefixCache, waiting
+from surpass.models.ragged import BLOCK, ROOM, Rows
 
 SIDE_BY_SIDE = 32  # samples of one prompt in one row; more take another row
-ROOM = 256  # columns a cache row grows by; copying the cache at every token would cost more than attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,170 +156,77 @@ def _advance(draws: list[_Draw], logits: Tensor, sampling: Sampling, vocabulary:
     return [index for index, draw in enumerate(draws) if draw.tokens[-1] not in vocabulary.ends]
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A cache layer with room to grow: new columns are written in place instead of copying all old ones."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.room: list[Tensor] = []  # keys and values, with spare columns
-
-    def begin(self, states: Tensor) -> None:
-        """Start from keys and values [2, B, H, P, d]; they are copied when more come."""
-        self.keys, self.values = states
-        self.is_initialized = True
-
-    @property
-    def states(self) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, P, d]."""
-        assert self.keys is not None is not self.values
-        return self.keys, self.values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        new = (key_states, value_states)
-        old = (self.keys, self.values)
-        used = 0 if old[0] is None else old[0].shape[-2]
-        end = used + key_states.shape[-2]
-        if not self.room or self.room[0].shape[-2] < end:
-            self.room = [_widened(before, states, end + ROOM) for before, states in zip(old, new, strict=True)]
-        for room, states in zip(self.room, new, strict=True):
-            room[:, :, used:end] = states
-        self.keys, self.values = keys, values = self.room[0][:, :, :end], self.room[1][:, :, :end]
-        self.is_initialized = True
-        return keys, values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the rows `indices`, copied once: into fresh room."""
-        if self.keys is None or self.values is None:
-            return
-        used = self.keys.shape[-2]
-        fresh = [
-            states.new_empty(len(indices), states.shape[1], used + ROOM, states.shape[-1])
-            for states in (self.keys, self.values)
-        ]
-        for room, states in zip(fresh, (self.keys, self.values), strict=True):
-            torch.index_select(states, 0, indices, out=room[:, :, :used])
-        self.room = fresh
-        self.keys, self.values = (room[:, :, :used] for room in fresh)
-
-
-def _widened(old: Tensor | None, new: Tensor, columns: int) -> Tensor:
-    wide = new.new_empty(*new.shape[:2], columns, new.shape[-1])
-    if old is not None:
-        wide[:, :, : old.shape[-2]] = old
-    return wide
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What a network has read."""
-
-    layers: list[_RoomyLayer]
-    owner: Tensor  # of each column [B, P]
-    positions: Tensor  # of each column [B, P]
-    logits: Tensor  # after the last token [B, V]
-
-
-def _prompted(network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, prefixes: PrefixCache | None) -> _Memory:
-    """Read prompts, what is known of them from the cache."""
+def _prompted(
+    network: PreTrainedModel, prompts: Sequence[Tokens], pad: int, prefixes: PrefixCache | None
+) -> tuple[Rows, Tensor]:
+    """Read prompts, what is known of them from the cache; return their rows and the logits after each [B, V]."""
+    rows = Rows(network, len(prompts), max(map(len, prompts)) + ROOM, pad=pad)
     if prefixes is None:
-        return _read(network, prompts, None, [()] * len(prompts), pad)
+        return rows, _read(rows, prompts, range(len(prompts)))
     prefixes.attend(network)
-    missing = [(blocks(prompt) - len(prefixes.find(prompt))) * BLOCK for prompt in prompts]
-    prefixes.tokens += sum(map(len, prompts))
-    prefixes.reused += sum(blocks(prompt) * BLOCK for prompt in prompts) - sum(missing)
-    # Whole blocks first, rows of like length together: one long new prompt must not make all others as long.
-    for group in groups(missing) if prefixes.holds(prompts) else ():
-        known = {index: prefixes.find(prompts[index]) for index in group}
-        known = {index: slots for index, slots in known.items() if len(slots) < blocks(prompts[index])}
-        if not known:
-            continue  # the groups before had the same beginnings
-        whole = [prompts[index][: blocks(prompts[index]) * BLOCK] for index in known]
-        layers = _read(network, whole, prefixes, list(known.values()), pad).layers
-        begins = [len(slots) * BLOCK for slots in known.values()]
-        prefixes.keep([prompts[index] for index in known], begins, [layer.states for layer in layers])
-    return _read(network, prompts, prefixes, [prefixes.find(prompt) for prompt in prompts], pad)
+    late = waiting(prompts, [len(prefixes.find(prompt)) for prompt in prompts])
+    soon = sorted({*range(len(prompts))}.difference(late))
+    logits = None
+    for numbers in filter(None, (soon, late)):
+        found = {number: prefixes.find(prompts[number]) for number in numbers}
+        prefixes.load(rows, found)
+        prefixes.tokens += sum(len(prompts[number]) for number in numbers)
+        prefixes.reused += BLOCK * sum(map(len, found.values()))
+        some = _read(rows, prompts, numbers)
+        logits = some.new_empty(len(prompts), some.shape[1]) if logits is None else logits
+        logits[numbers] = some
+        prefixes.keep(rows, {number: prompts[number] for number in numbers})
+    assert logits is not None
+    return rows, logits
 
 
-def _read(
-    network: PreTrainedModel,
-    prompts: Sequence[Tokens],
-    prefixes: PrefixCache | None,
-    known: Sequence[Sequence[int]],
-    pad: int,
-) -> _Memory:
-    """Run the network over what follows the known blocks of each prompt."""
-    device, dtype = network.device, _score_dtype(network)
-    begins = torch.tensor([len(slots) * BLOCK for slots in known])
-    ids, lengths = left_padded([prompt[begin:] for prompt, begin in zip(prompts, begins.tolist(), strict=True)], pad)
-    place = torch.arange(ids.shape[1]) - (ids.shape[1] - lengths)[:, None]
-    owner = torch.where(place < 0, NOBODY, PROMPT)
-    positions = (place + begins[:, None]).clamp(min=0)
-    layers = [_RoomyLayer() for _ in range(network.config.get_text_config().num_hidden_layers)]
-    if prefixes is not None and begins.any():
-        index, before = prefixes.columns(known)
-        for number, layer in enumerate(layers):
-            layer.begin(prefixes.load(number, index))
-        owner = torch.cat([before, owner], 1)
-        positions = torch.cat([torch.arange(before.shape[1]).expand(before.shape), positions], 1)
-    owner, positions = owner.to(device), positions.to(device)
-    logits = network(
-        input_ids=ids.to(device),
-        attention_mask=layer_masks(network, causal_visible(owner)[:, -ids.shape[1] :], positions, dtype),
-        position_ids=positions[:, -ids.shape[1] :],
-        past_key_values=Cache(layers=[*layers]),
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits
-    return _Memory(layers, owner, positions, logits[:, 0])
+def _read(rows: Rows, prompts: Sequence[Tokens], numbers: Sequence[int]) -> Tensor:
+    """Read what rows of these numbers, in order, do not hold yet of their prompts; return the last logits [n, V]."""
+    begins = [int(rows.filled[number]) for number in numbers]
+    rest = [prompts[number][begin:] for number, begin in zip(numbers, begins, strict=True)]
+    places = rows.place(np.repeat(np.array(numbers), [len(one) for one in rest]))
+    device = rows.network.device
+    visible = torch.arange(places.columns, device=device) <= torch.from_numpy(places.column).to(device)[:, None]
+    tokens = np.array([token for one in rest for token in one])
+    ends = np.cumsum([len(one) for one in rest]) - 1
+    return rows.read(tokens, places, places.column, visible=visible, wanted=ends)
 
 
 def _decode_causal(
     network: PreTrainedModel,
-    rows: Sequence[tuple[Tokens, list[_Draw]]],
+    asked: Sequence[tuple[Tokens, list[_Draw]]],
     sampling: Sampling,
     vocabulary: Vocabulary,
     *,
     prefixes: PrefixCache | None,
 ) -> None:
-    device, dtype = network.device, _score_dtype(network)
-    prompts = [prompt for prompt, _ in rows]
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    memory = _prompted(network, prompts, vocabulary.pad, prefixes)
-    cache = Cache(layers=[*memory.layers])
-    draws = [draw for _, row in rows for draw in row]
-    branch_of = np.repeat(np.arange(len(rows)), [len(row) for _, row in rows])  # [D]: samples with equal tokens so far
-    row_of, slot_of = np.arange(len(rows)), np.zeros(len(rows), dtype=np.int64)  # of each branch, sorted by row
-    seen = (memory.owner == PROMPT)[:, None]  # the columns of its row that a branch sees [B, Q, P]
-    positions = memory.positions
-    flat, size = memory.logits, memory.logits.shape[-1]
+    device = network.device
+    rows, flat = _prompted(network, [prompt for prompt, _ in asked], vocabulary.pad, prefixes)
+    size = flat.shape[-1]
+    lengths = rows.filled
+    draws = [draw for _, row in asked for draw in row]
+    branch_of = np.repeat(
+        np.arange(len(asked)), [len(row) for _, row in asked]
+    )  # [D]: samples with equal tokens so far
+    row_of = np.arange(len(asked))  # of each branch, sorted
+    seen = (torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]).to(device)  # by each branch [T, K]
     while alive := _advance(draws, flat[torch.from_numpy(branch_of).to(device)], sampling, vocabulary):
         draws = [draws[index] for index in alive]
         longer = branch_of[alive] * size + [draw.tokens[-1] for draw in draws]
         codes, branch_of = np.unique(longer, return_inverse=True)
         parents, tokens = codes // size, codes % size
-        row_of, origin_of = row_of[parents], slot_of[parents]
+        row_of = row_of[parents]
         kept, packed = np.unique(row_of, return_inverse=True)
-        if len(kept) <= 0.75 * len(seen):
-            chosen = torch.from_numpy(kept).to(device)
-            cache.batch_select_indices(chosen)
-            seen, positions, lengths, row_of = seen[chosen], positions[chosen], lengths[chosen], packed
-        slot_of = np.arange(len(codes)) - np.searchsorted(row_of, row_of)  # its place among the branches of its row
-        shape = (len(seen), int(slot_of.max()) + 1)
-        ids, origin = np.full(shape, vocabulary.pad), np.zeros(shape, dtype=np.int64)
-        ids[row_of, slot_of], origin[row_of, slot_of] = tokens, origin_of
-        before = torch.from_numpy(origin).to(device)[:, :, None].expand(*shape, seen.shape[2])
-        itself = torch.eye(shape[1], dtype=torch.bool, device=device).expand(len(seen), -1, -1)
-        seen = torch.cat([seen.gather(1, before), itself], 2)
-        here = (lengths[:, None] + len(draws[0].tokens) - 1).expand(shape)
-        positions = torch.cat([positions, here], 1)
-        logits = network(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=layer_masks(network, seen, positions, dtype),
-            position_ids=here,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        flat = logits[torch.from_numpy(row_of).to(device), torch.from_numpy(slot_of).to(device)]
+        if len(kept) <= 0.75 * len(rows):
+            rows.select(kept)
+            lengths, row_of = lengths[kept], packed
+        places = rows.place(row_of)
+        # A branch sees what its beginning saw, and itself.
+        seen = seen[torch.from_numpy(parents).to(device)]
+        seen = pad_columns(seen, (0, places.columns - seen.shape[1]))
+        seen.scatter_(1, torch.from_numpy(places.column).to(device)[:, None], True)
+        here = lengths[row_of] + len(draws[0].tokens) - 1
+        flat = rows.read(tokens, places, here, visible=seen, wanted=np.arange(len(tokens)))
 
 
 def _decode_seq2seq(
@@ -360,8 +258,3 @@ def _decode_seq2seq(
             row_of, spread = torch.arange(len(draws), device=device), True
         tokens = torch.full((len(hidden), 1), vocabulary.pad, device=device)
         tokens[row_of, 0] = torch.tensor([draw.tokens[-1] for draw in draws], device=device)
-
-
-def _score_dtype(network: PreTrainedModel) -> torch.dtype:
-    kind = network.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else network.dtype

@@ -88,17 +88,17 @@ def causal_visible(owner: Tensor) -> Tensor:
 
 
 def layer_masks(
-    network: PreTrainedModel, visible: Tensor, positions: Tensor, dtype: torch.dtype
+    network: PreTrainedModel, visible: Tensor, positions: tuple[Tensor, Tensor], dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor]:
     """Return what the layers of a causal network add to their attention scores: one mask, or one by type of layer.
 
-    visible [B, Q, K]; positions [B, K] of all columns, of which the last Q attend. The types are those by which
-    transformers itself makes masks (its `masking_utils`); under one that is not known here nothing is hidden.
+    visible [B, Q, K]; positions of the queries [B, Q, 1] and of their columns [B, 1 or Q, K]. The types are those by
+    which transformers itself makes masks (its `masking_utils`); under one that is not known here nothing is hidden.
     """
     config = vars(network.config.get_text_config())
     window, chunk = (int(config.get(name) or 0) for name in ("sliding_window", "attention_chunk_size"))
     only = "sliding_attention" if window else "chunked_attention" if chunk else "full_attention"
-    query, key = positions[:, -visible.shape[1] :, None], positions[:, None, :]
+    query, key = positions
     masks = dict[str, Tensor]()
     for kind in set(config.get("layer_types") or [only]):
         near = visible
@@ -166,7 +166,9 @@ def _causal_logits(network: PreTrainedModel, packs: Sequence[Pack], pad: int, dt
     positions = torch.cat([place.clamp(min=0), lengths[:, None] + right_padded(offsets, 0)[0]], 1).to(device)
     logits = network(
         input_ids=ids,
-        attention_mask=layer_masks(network, causal_visible(owner_of), positions, dtype),
+        attention_mask=layer_masks(
+            network, causal_visible(owner_of), (positions[:, :, None], positions[:, None]), dtype
+        ),
         position_ids=positions,
         use_cache=False,
         logits_to_keep=ids.shape[1] - columns + 1,

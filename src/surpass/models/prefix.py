@@ -4,9 +4,9 @@ Prompts of a search repeat themselves: a state's text begins with its problem an
 into blocks of `BLOCK` tokens; a block is known by its tokens and the block before it, so equal beginnings are found
 whatever follows, and are stored once. All blocks lie in one pool of fixed size; the one used longest ago gives way.
 Positions are absolute and part of the keys, hence prefixes only, never infixes. The scheme is that of paged attention
-with hashed blocks (vLLM, arXiv 2309.06180).
+with hashed blocks (vLLM, arXiv 2309.06180); here blocks are copied into the rows that go on from them (`ragged.py`).
 
-    pool [slots, L, 2, H, BLOCK, d]        L layers, keys and values, H heads of size d
+    pool  of each layer, keys and values [slots * BLOCK, H * d]        H heads of size d
 
 A cached block belongs to the weights that made it: the cache empties itself when they, their device or the precision
 change. A change through `tensor.data` goes unnoticed, as it does for autograd; call `clear` then.
@@ -16,7 +16,7 @@ Not here: running the network (`decode.py`). Encoder-decoders read a prompt in b
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 import torch
@@ -24,9 +24,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surpass.errors import ConfigError
-from surpass.models.packing import NOBODY, PROMPT, Tokens
+from surpass.models.packing import Tokens
+from surpass.models.ragged import BLOCK, Rows
 
-BLOCK = 4  # tokens; at most so many of a known prompt are computed again
 PASS = 64  # tokens that take as long as what a pass through a small network costs on top of its tokens
 
 Key = tuple[int, Tokens]  # the block before (0: none) and the tokens of this one
@@ -45,7 +45,8 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Forget all blocks; the counters stay."""
-        self._pool: Tensor | None = None
+        self._pool: list[list[Tensor]] = []  # keys and values of each layer; nothing before the first come
+        self._room = 0  # slots
         self._slots: OrderedDict[Key, tuple[int, int]] = OrderedDict()  # -> slot, block number; used last comes last
         self._numbers = count(1)
         self._weights: object = None
@@ -63,10 +64,6 @@ class PrefixCache:
             self.clear()
             self._weights = weights
 
-    def holds(self, prompts: Sequence[Tokens]) -> bool:
-        """Tell whether all blocks of these prompts fit in together; if not, storing them would only displace others."""
-        return self._pool is None or sum(map(blocks, set(prompts))) <= len(self._pool)
-
     def find(self, prompt: Tokens) -> list[int]:
         """Return the slots of the known blocks that a prompt begins with; its last token is never among them."""
         keys, slots, before = list[Key](), list[int](), 0
@@ -81,54 +78,55 @@ class PrefixCache:
             self._slots.move_to_end(key)
         return slots
 
-    def columns(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return what `load` wants for these slots [B, n], and the owner [B, n * BLOCK] of each column."""
-        width = max(map(len, rows))
-        index = torch.tensor([(*row, *(0,) * (width - len(row))) for row in rows])
-        known = torch.arange(width * BLOCK) < torch.tensor([len(row) * BLOCK for row in rows])[:, None]
-        return index, torch.where(known, PROMPT, NOBODY)
+    def load(self, rows: Rows, found: Mapping[int, Sequence[int]]) -> None:
+        """Let rows, by number, hold the blocks in these slots and nothing else."""
+        for row, slots in found.items():
+            rows.filled[row] = len(slots) * BLOCK
+        places = [(slot, row, at) for row, slots in found.items() for at, slot in enumerate(slots)]
+        if not places:
+            return
+        slot, row, at = torch.tensor(places).T
+        for layer, pool in zip(rows.layers, self._pool, strict=True):
+            if not layer.rooms:
+                layer.open(pool)
+            for room, states in zip(layer.rooms, pool, strict=True):
+                into = (row * (rows.columns // BLOCK) + at).to(room.device)
+                _pieces(room).index_copy_(0, into, _pieces(states).index_select(0, slot.to(room.device)))
 
-    def load(self, layer: int, index: Tensor) -> Tensor:
-        """Return keys and values of a layer [2, B, H, n * BLOCK, d] for slots [B, n]."""
-        assert self._pool is not None
-        slots, layers, _, heads, _, size = self._pool.shape
-        rows, width = index.shape
-        # Blocks of one head lie in one piece: they are copied whole, into the order that attention wants.
-        first = (index.to(self._pool.device)[:, None] * layers + layer) * 2 * heads
-        head = torch.arange(2 * heads, device=first.device).view(2, 1, heads, 1)
-        pieces = self._pool.view(slots * layers * 2 * heads, BLOCK * size)
-        return pieces.index_select(0, (first + head).flatten()).view(2, rows, heads, width * BLOCK, size)
-
-    def keep(self, prompts: Sequence[Tokens], begins: Sequence[int], layers: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Store the blocks of each prompt from token `begin` on.
-
-        `layers` are keys and values [B, H, columns, d], whose last column is the last token of the last whole block.
-        """
-        if self._pool is None:
-            states = layers[0][0]
-            _, heads, _, size = states.shape
-            slots = int(self.megabytes * 2**20) // (len(layers) * 2 * heads * BLOCK * size * states.element_size())
-            self._pool = states.new_empty(max(1, slots), len(layers), 2, heads, BLOCK, size)
-        kept = dict[int, tuple[int, int]]()  # slot -> row and column; the last one counts, where the pool is small
-        for row, (prompt, begin) in enumerate(zip(prompts, begins, strict=True)):
-            before, end = 0, blocks(prompt) * BLOCK
-            for at in range(0, end, BLOCK):
-                key = (before, prompt[at : at + BLOCK])
+    def keep(self, rows: Rows, prompts: Mapping[int, Tokens]) -> None:
+        """Store the blocks of the prompts that rows, by number, hold; nothing if all of them would not fit in."""
+        if not self._pool:
+            size = sum(room.shape[2] * room.element_size() for layer in rows.layers for room in layer.rooms)
+            self._room = max(1, int(self.megabytes * 2**20) // (BLOCK * size))
+            self._pool = [
+                [room.new_empty(self._room * BLOCK, room.shape[2]) for room in layer.rooms] for layer in rows.layers
+            ]
+        elif sum(map(blocks, set(prompts.values()))) > self._room:
+            return  # they would only displace others
+        kept = dict[int, tuple[int, int]]()  # slot -> row and block; the last one counts, where the pool is small
+        for row, prompt in prompts.items():
+            before = 0
+            for at in range(blocks(prompt)):
+                key = (before, prompt[at * BLOCK : (at + 1) * BLOCK])
                 if key not in self._slots:
-                    if at < begin:
-                        break  # it gave way in the meantime
                     slot = len(self._slots)
-                    if slot == len(self._pool):
+                    if slot == self._room:
                         _, (slot, _) = self._slots.popitem(last=False)
-                    kept[slot] = row, at - end
+                    kept[slot] = row, at
                     self._slots[key] = slot, next(self._numbers)
                 before = self._slots[key][1]
-        if kept:
-            into, rows, columns = torch.tensor([(slot, *place) for slot, place in kept.items()]).T.to(self._pool.device)
-            for number, both in enumerate(layers):
-                for kind, states in enumerate(both):
-                    cut = states.unfold(2, BLOCK, 1).permute(0, 2, 1, 4, 3)  # a block at every column, not copied
-                    self._pool[into, number, kind] = cut[rows, states.shape[2] + columns]
+        if not kept:
+            return
+        slots, (numbers, ats) = torch.tensor(list(kept)), torch.tensor(list(kept.values())).T
+        for layer, pool in zip(rows.layers, self._pool, strict=True):
+            for room, states in zip(layer.rooms, pool, strict=True):
+                taken = (numbers * (rows.columns // BLOCK) + ats).to(room.device)
+                _pieces(states).index_copy_(0, slots.to(room.device), _pieces(room).index_select(0, taken))
+
+
+def _pieces(states: Tensor) -> Tensor:
+    """Return states [..., H * d], some columns, block by block."""
+    return states.view(-1, BLOCK * states.shape[-1])
 
 
 def blocks(prompt: Tokens) -> int:
@@ -136,22 +134,22 @@ def blocks(prompt: Tokens) -> int:
     return (len(prompt) - 1) // BLOCK
 
 
-def groups(lengths: Sequence[int]) -> list[list[int]]:
-    """Return the indices of all lengths above 0 in groups that cost least, each padded to its longest.
+def waiting(prompts: Sequence[Tokens], known: Iterable[int]) -> list[int]:
+    """Return the indices of prompts that should wait, because another one will have brought blocks that they lack.
 
-    A group costs rows x longest tokens, and `PASS` for the pass through the network.
+    `known` are the blocks that are known of each. Nobody waits where it saves less than another pass costs.
 
-    >>> groups([8, 0, 640, 480, 16, 8])
-    [[2], [3], [4, 0, 5]]
+    >>> long = tuple(range(80))
+    >>> waiting([(*long, 1), (7, 8, 9), (*long, 2), (*long, 3)], [0, 0, 0, 0])
+    [2, 3]
     """
-    order = sorted((index for index in range(len(lengths)) if lengths[index]), key=lambda index: -lengths[index])
-    best: list[tuple[int, int]] = [(0, 0)]  # for the first n of the order: their cost, and where the last group begins
-    for end in range(1, len(order) + 1):
-        costs = ((best[begin][0] + (end - begin) * lengths[order[begin]] + PASS, begin) for begin in range(end))
-        best.append(min(costs))
-    found, end = list[list[int]](), len(order)
-    while end:
-        begin = best[end][1]
-        found.append(order[begin:end])
-        end = begin
-    return found[::-1]
+    first, late, saved = dict[Tokens, int](), list[int](), 0
+    for index, (prompt, have) in enumerate(zip(prompts, known, strict=True)):
+        if have == blocks(prompt):
+            continue
+        lead = first.setdefault(prompt[: (have + 1) * BLOCK], index)
+        if lead != index:
+            late.append(index)
+            both = range(have + 1, min(blocks(prompt), blocks(prompts[lead])) + 1)
+            saved += BLOCK * sum(prompt[: at * BLOCK] == prompts[lead][: at * BLOCK] for at in both)
+    return late if saved > PASS else []
