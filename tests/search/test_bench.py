@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from surpass.errors import ConfigError
-from surpass.search.bench import BATCHED, CACHED, ONE, BenchConfig, main
+from surpass.rollouts.trace import Event
+from surpass.search.bench import BATCHED, CACHED, ONE, BenchConfig, _merged, main
 
 
 def test_a_small_run_measures_every_way(tmp_path: Path) -> None:
@@ -19,10 +20,30 @@ def test_a_small_run_measures_every_way(tmp_path: Path) -> None:
     assert one.expansions == batched.expansions == cached.expansions == 12
     assert one.reused == batched.reused == 0 < cached.reused < 1
     assert report.agreement == 1
+    assert 0 <= report.merged < 1
+    assert report.remembered is None
     expected = cached.expansions_per_second / one.expansions_per_second
     assert report.ratio_to_one_at_a_time == pytest.approx(expected, rel=0.02)
     assert all(0 < way.model_share <= 1 and 0 <= way.verifier_utilisation < 0.5 for way in (one, batched, cached))
     assert report.table().row_count == 3
+
+
+def test_a_state_that_its_own_search_knew_is_merged() -> None:
+    def node(key: str, status: str = "open") -> Event:
+        return {"key": key, "status": status}
+
+    def reached(problem: str, *pairs: Event) -> Event:
+        return {"problem": problem, "kind": "apply", "pairs": list(pairs)}
+
+    events = [
+        {"problem": "p", "kind": "start", **node("a")},
+        {"problem": "q", "kind": "start", **node("b")},
+        {"problem": "p", "kind": "propose", "observations": [], "answers": []},
+        reached("p", node("a"), node("b"), node("b"), node("a", "rejected"), node(""), node("")),  # two of these
+        reached("q", node("a"), node("c", "accepted")),
+    ]
+    assert _merged(events) == 0.25
+    assert _merged([]) == 0
 
 
 def test_flags_that_do_not_fit_are_refused() -> None:

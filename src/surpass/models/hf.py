@@ -36,7 +36,6 @@ from surpass.models import checkpoint
 from surpass.models.checkpoint import CPU, LoraSpec, Placement, Weights
 from surpass.models.decode import Sampling, sample
 from surpass.models.layout import Layout, frame, ids, vocabulary
-from surpass.models.memory import keep_freed
 from surpass.models.packing import Pack, Tokens, chunks, likelihood, mean_states
 from surpass.models.prefix import PrefixCache
 from surpass.models.presets import preset
@@ -52,7 +51,6 @@ class LanguageModel:
     """A policy that writes actions token by token. Make one with `load`, `wrap` or `from_scratch`."""
 
     def __init__(self, weights: Weights, layout: Layout, *, placement: Placement = CPU) -> None:
-        keep_freed()
         self.weights, self.layout, self.placement = weights, layout, placement
         self.network = weights.network
         self.network.train(False)

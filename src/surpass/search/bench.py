@@ -12,7 +12,10 @@ action that is not is replaced by one that is (by its text alone), and searches 
 take all their expansions, as with a good policy on hard problems; what is measured is speed, not success.
 All ways make the same search of the same problems by the same seeds
 (`agreement` says for how many the outcome is the same; rounding may turn a sample), in turns, `rounds` times, medians
-shown. An expansion is one observation for which proposals were asked. Ratios by the clock and by seconds of this
+shown, after a first search that no clock sees: it loads provers, and counts how many states were merged, the same in
+every way. Verdicts of a fresh Rocq on the proofs found are asked for at the end, way by way, through a store that
+begins empty: what it answers is what another way had found before. The kernel's verdicts need no second opinion.
+An expansion is one observation for which proposals were asked. Ratios by the clock and by seconds of this
 process's processors are those of expansions to `one at a time`; on a machine that others use, the second is the one to
 trust. Verifier utilisation is the share of the time in which a worker (this process, where there are none) starts or
 steps the domain.
@@ -25,7 +28,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
@@ -57,10 +61,12 @@ from surpass.recipe import Parts, TrainConfig
 from surpass.rollouts.budget import bill
 from surpass.rollouts.runner import RunOptions, run
 from surpass.rollouts.seeds import derive_seed
+from surpass.rollouts.trace import Event
 from surpass.rollouts.workers import Workers
 from surpass.search.best_first import best_first
 from surpass.store import Run
 from surpass.train import train
+from surpass.verdicts import Verdicts
 
 ONE, BATCHED, CACHED, AUTOMATION = "one at a time", "batched", "prefix cache", "automation"
 MICRO = 32_768  # padded tokens of one pass through the model: all problems at once
@@ -75,7 +81,7 @@ class BenchConfig:
     problems: int = 64  # all of them alive at once, but for the first way
     width: int = 8  # proposals for each expansion
     expansions: int = 8  # of each problem, at most
-    size: str = "small"  # a model preset: 4 million parameters at most
+    size: str = "medium"  # a model preset: with these few tokens, 5 million parameters
     steps: int = 30  # of teaching, 4 problems each
     model: Path | None = None  # the folder of a saved policy to use instead of teaching one
     megabytes: float = 256.0  # of the prefix cache
@@ -123,13 +129,18 @@ class Report:
     ratio_by_processor: float  # the same by processor seconds
     ratio_to_batched: float  # what the cache adds, by processor seconds
     agreement: float  # share of problems that end alike in all ways
+    merged: float  # share of the open states reached that the search of their problem knew already
+    remembered: float | None  # share of the verdicts on proofs that a store knew from another way; None: none is needed
 
     def table(self) -> Table:
         """Return the ways as a table to print."""
         caption = f"{self.problems} problems of {self.domain}, {self.parameters / 1e6:.1f} M parameters, prompts of "
         caption += f"{self.prompt_tokens:.0f} tokens, {self.threads} threads on {self.cores} cores, load {self.load}; "
         caption += f"to one at a time: {self.ratio_to_one_at_a_time:.2f} by the clock, {self.ratio_by_processor:.2f} "
-        caption += f"by processor; to batched: {self.ratio_to_batched:.2f}; agreement {self.agreement:.0%}"
+        caption += f"by processor; to batched: {self.ratio_to_batched:.2f}; agreement {self.agreement:.0%}; "
+        caption += f"{self.merged:.0%} of the states merged"
+        if self.remembered is not None:
+            caption += f"; {self.remembered:.0%} of the verdicts on proofs known from another way"
         table = Table(title="Expansions", caption=caption)
         for column in ("", "a second", "a processor second", "model batch", "model", "verifier", "reused", "solved"):
             table.add_column(column, justify="right" if column else "left")
@@ -225,12 +236,14 @@ def _measure(
     found: dict[str, list[Way]] = {name: [] for name in [*live, *([AUTOMATION] if config.domain == "rocq" else [])]}
     ends: dict[str, list[object]] = {}
     observations = [domain.observe(domain.start(problem)) for problem in problems]
-    policy.propose(observations[:1], config.width, seeds=[0])  # the first call of a network takes longer
+    events, proofs = list[Event](), list[list[Trajectory]]()
+    _search(config, domain, policy, problems, RunOptions(live=len(problems), pool=pool, trace=events.append))
     for _ in range(config.rounds):
         for name, count in live.items():
             player = policy.remembering(config.megabytes) if name == CACHED else policy
             way, outcomes = _search(config, domain, player, problems, RunOptions(live=count, pool=pool))
             found[name].append(way)
+            proofs.append([one for records in outcomes for one in records if one.solved])
             ends[name] = [tuple((one.verdict.status, *one.actions) for one in records) for records in outcomes]
         if AUTOMATION in found:
             options = RunOptions(live=len(problems), pool=pool)
@@ -248,7 +261,31 @@ def _measure(
         ratio_by_processor=_ratio(found, CACHED, ONE, lambda way: way.expansions_per_processor_second),
         ratio_to_batched=_ratio(found, CACHED, BATCHED, lambda way: way.expansions_per_processor_second),
         agreement=round(sum(len(set(same)) == 1 for same in zip(*ends.values(), strict=True)) / len(problems), 3),
+        merged=_merged(events),
+        remembered=_remembered(proofs) if config.domain == "rocq" else None,
     )
+
+
+def _merged(events: Iterable[Event]) -> float:
+    """Return the share of the open states reached that a search merged with one that it knew."""
+    known, reached, merged = defaultdict[str, set[str]](set), 0, 0
+    for event in events:
+        nodes = {"start": [event], "apply": event.get("pairs", [])}.get(event["kind"], [])
+        for key in (node["key"] for node in nodes if node["status"] == "open"):
+            reached, merged = reached + 1, merged + (key in known[event["problem"]])
+            known[event["problem"]].update([key] if key else [])
+    return round(merged / reached, 3) if reached else 0.0
+
+
+def _remembered(proofs: Sequence[Sequence[Trajectory]]) -> float:
+    """Ask for the verdicts of a fresh checker on the proofs of each search; return the share that was known."""
+    from surpass.domains.proofs.rocq.remembered import recheck
+
+    with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
+        known = Verdicts(Path(folder) / "verdicts.sqlite")
+        for found in proofs:
+            recheck(found, known)
+    return round(known.hits / known.asked, 3) if known.asked else 0.0
 
 
 def _search(
