@@ -212,7 +212,7 @@ def _decode_causal(
     seen = (torch.arange(int(lengths.max())) < torch.from_numpy(lengths)[:, None]).to(device)  # by each branch [T, K]
     while alive := _advance(draws, flat[torch.from_numpy(branch_of).to(device)], sampling, vocabulary):
         draws = [draws[index] for index in alive]
-        longer = branch_of[alive] * size + [draw.tokens[-1] for draw in draws]
+        longer = branch_of[alive] * size + np.array([draw.tokens[-1] for draw in draws])
         codes, branch_of = np.unique(longer, return_inverse=True)
         parents, tokens = codes // size, codes % size
         row_of = row_of[parents]

@@ -74,7 +74,7 @@ class Rows:
     def __init__(self, network: PreTrainedModel, count: int, columns: int, *, pad: int) -> None:
         text = network.config.get_text_config()
         self.network, self.pad = network, pad
-        self.ragged = network.is_backend_compatible() and text._attn_implementation == "sdpa"
+        self.ragged = network._supports_attention_backend and text._attn_implementation == "sdpa"
         self.filled: Ints = np.zeros(count, dtype=np.int64)  # columns of each row in use
         self.columns = _blocks(columns) * BLOCK
         self.positions = torch.arange(self.columns, device=network.device).repeat(count, 1)  # of each column
@@ -144,7 +144,7 @@ class Rows:
                     one.new_full((count * queries, *one.shape[1:]), fill).index_copy_(0, self.taken, one)
                     for one, fill in ((ids, self.pad), (at, 0), (visible, True))
                 )
-                ids, at, visible = (one.unflatten(0, (count, queries)) for one in (ids, at, visible))
+                ids, at, visible = (one.view(count, queries, *one.shape[1:]) for one in (ids, at, visible))
                 columns, keep = columns[:, None], queries - int(places.slot[wanted].min())
             logits: Tensor = self.network(
                 input_ids=ids,
@@ -184,7 +184,8 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
         for room, states, given in zip(self.rooms, both, flat, strict=True):
             new = given if rows.ragged else given[rows.taken.to(given.device)]
             room.view(-1, room.shape[2]).index_copy_(0, rows.into.to(room.device), new)
-            found.append(room[:, : rows.used].unflatten(2, (states.shape[1], states.shape[3])).transpose(1, 2))
+            heads = (states.shape[1], states.shape[3])
+            found.append(room.view(*room.shape[:2], *heads)[:, : rows.used].transpose(1, 2))
         self.keys, self.values = found
         self.is_initialized = True
         return found[0], found[1]
@@ -208,10 +209,10 @@ def _attend(
         )
         found, _ = sdpa_attention_forward(
             module,
-            asked.unflatten(0, shape).transpose(1, 2),
+            asked.view(*shape, *asked.shape[1:]).transpose(1, 2),
             key[span.rows, :, : span.columns],
             value[span.rows, :, : span.columns],
-            hidden.unflatten(0, shape)[:, None],
+            hidden.reshape(*shape, -1)[:, None],
             **options,  # type: ignore[arg-type]
         )
         found = found.flatten(0, 1)
@@ -240,14 +241,13 @@ def _spans(counts: Ints, columns: Ints, device: torch.device) -> list[Span]:
     ends = np.cumsum(counts)
     found = list[Span]()
     for begin, end, queries, most in cuts:
-        own = counts[begin:end]
+        new = counts[begin:end]
         tokens = slice(int(ends[begin] - counts[begin]), int(ends[end - 1]))
-        places = None
-        if (own < queries).any():
-            # A row's queries end with its last place.
-            real = np.arange(queries) >= queries - own[:, None]
-            places = torch.from_numpy(np.flatnonzero(real)).to(device)
-        found.append(Span(slice(begin, end), tokens, queries, most, places))
+        # A row's queries end with its last place.
+        places = np.flatnonzero(np.arange(queries) >= queries - new[:, None])
+        padded = len(places) < len(new) * queries
+        where = torch.from_numpy(places).to(device) if padded else None
+        found.append(Span(slice(begin, end), tokens, queries, most, where))
     return found
 
 
