@@ -130,7 +130,7 @@ class Report:
     ratio_to_batched: float  # what the cache adds, by processor seconds
     agreement: float  # share of problems that end alike in all ways
     merged: float  # share of the open states reached that the search of their problem knew already
-    remembered: float | None  # share of the verdicts on proofs that a store knew from another way; None: none is needed
+    remembered: float | None  # share of the verdicts on proofs that a store knew from another way; None: none was asked
 
     def table(self) -> Table:
         """Return the ways as a table to print."""
@@ -277,15 +277,15 @@ def _merged(events: Iterable[Event]) -> float:
     return round(merged / reached, 3) if reached else 0.0
 
 
-def _remembered(proofs: Sequence[Sequence[Trajectory]]) -> float:
-    """Ask for the verdicts of a fresh checker on the proofs of each search; return the share that was known."""
+def _remembered(proofs: Sequence[Sequence[Trajectory]]) -> float | None:
+    """Ask for the verdicts of a fresh Rocq on the proofs of each search; return the share that was known, if any."""
     from surpass.domains.proofs.rocq.remembered import recheck
 
     with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
         known = Verdicts(Path(folder) / "verdicts.sqlite")
         for found in proofs:
             recheck(found, known)
-    return round(known.hits / known.asked, 3) if known.asked else 0.0
+    return round(known.hits / known.asked, 3) if known.asked else None
 
 
 def _search(
