@@ -137,13 +137,13 @@ def test_the_block_used_longest_ago_gives_way() -> None:
 
     def rows(count: int) -> Rows:
         found = Rows(network, count, 3 * BLOCK, pad=0)
-        found.layers[0].open([torch.zeros(1), torch.zeros(1)])  # keys and values of one head of size 1
+        found.layers[0].open([torch.zeros(1, 1), torch.zeros(1, 1)])  # keys and values of one head of size 1
         return found
 
     def keep(prompt: tuple[int, ...]) -> None:
         row = rows(1)
         for room in row.layers[0].rooms:
-            room[0, : len(prompt), 0] = torch.tensor(prompt)
+            room[0, : len(prompt), 0, 0] = torch.tensor(prompt)
         cache.keep(row, {0: prompt})
 
     keep((*one, *two, 0))

@@ -6,7 +6,7 @@ whatever follows, and are stored once. All blocks lie in one pool of fixed size;
 Positions are absolute and part of the keys, hence prefixes only, never infixes. The scheme is that of paged attention
 with hashed blocks (vLLM, arXiv 2309.06180); here blocks are copied into the rows that go on from them (`ragged.py`).
 
-    pool  of each layer, keys and values [slots * BLOCK, H * d]        H heads of size d
+    pool  of each layer, keys and values [slots * BLOCK, H, d]        H heads of size d
 
 A cached block belongs to the weights that made it: the cache empties itself when they, their device or the precision
 change. A change through `tensor.data` goes unnoticed, as it does for autograd; call `clear` then.
@@ -96,10 +96,10 @@ class PrefixCache:
     def keep(self, rows: Rows, prompts: Mapping[int, Tokens]) -> None:
         """Store the blocks of the prompts that rows, by number, hold; nothing if all of them would not fit in."""
         if not self._pool:
-            size = sum(room.shape[2] * room.element_size() for layer in rows.layers for room in layer.rooms)
-            self._room = max(1, int(self.megabytes * 2**20) // (BLOCK * size))
+            size = sum(room[0, :BLOCK].nbytes for layer in rows.layers for room in layer.rooms)
+            self._room = max(1, int(self.megabytes * 2**20) // size)
             self._pool = [
-                [room.new_empty(self._room * BLOCK, room.shape[2]) for room in layer.rooms] for layer in rows.layers
+                [room.new_empty(self._room * BLOCK, *room.shape[2:]) for room in layer.rooms] for layer in rows.layers
             ]
         elif sum(map(blocks, set(prompts.values()))) > self._room:
             return  # they would only displace others
@@ -125,8 +125,8 @@ class PrefixCache:
 
 
 def _pieces(states: Tensor) -> Tensor:
-    """Return states [..., H * d], some columns, block by block."""
-    return states.view(-1, BLOCK * states.shape[-1])
+    """Return states [..., H, d] of some columns, block by block."""
+    return states.view(-1, BLOCK * states.shape[-2] * states.shape[-1])
 
 
 def blocks(prompt: Tokens) -> int:

@@ -11,9 +11,9 @@ asks what the row holds, under a mask. Rows of like size ask together, padded to
     attention      n n n    . n             [rows, H, Q, d]: one call for each `Span`
                             n n
 
-This needs a network that computes attention by `sdpa`, through the interface of transformers; any other gets its tokens
-padded, [B, Q], and the answers are the same. Which columns a token sees, and which tokens come next, is said by
-`decode.py`; that a network heeds it is tried by `probe.py`.
+This needs a network that computes attention by `sdpa`, through the interface of transformers; any other gets the tokens
+of several rows padded, [B, Q], and the answers are the same. Which columns a token sees, and which tokens come next, is
+said by `decode.py`; that a network heeds it is tried by `probe.py`.
 
 Legend: B rows, T new tokens, Q most new tokens of a row, K columns, H heads of size d, W wanted tokens, V vocabulary.
 """
@@ -61,29 +61,30 @@ class Places:
     slot: Ints  # [T], its place among the queries of its row
     column: Ints  # [T], where its row keeps it
     counts: Ints  # [B] new tokens of each row
+    queries: int  # Q
     columns: int  # in use afterwards
-
-    @property
-    def queries(self) -> int:
-        return int(self.counts.max())
 
 
 class Rows:
     """What a network has read: the keys and values of each row."""
 
     def __init__(self, network: PreTrainedModel, count: int, columns: int, *, pad: int) -> None:
-        text = network.config.get_text_config()
-        self.network, self.pad = network, pad
-        self.ragged = network._supports_attention_backend and text._attn_implementation == "sdpa"
+        self.network, self.pad, self.config = network, pad, network.config.get_text_config()
+        self.interface = network._supports_attention_backend and self.config._attn_implementation == "sdpa"
         self.filled: Ints = np.zeros(count, dtype=np.int64)  # columns of each row in use
         self.columns = _blocks(columns) * BLOCK
         self.positions = torch.arange(self.columns, device=network.device).repeat(count, 1)  # of each column
-        self.layers = [_Layer(self) for _ in range(text.num_hidden_layers)]
+        self.layers = [_Layer(self) for _ in range(self.config.num_hidden_layers)]
         self.into = self.taken = torch.zeros(0, dtype=torch.long)  # for the layers, during a pass
         self.used = 0
 
     def __len__(self) -> int:
         return len(self.filled)
+
+    @property
+    def padded(self) -> bool:
+        """Whether new tokens go through the network padded; one row needs neither that nor spans."""
+        return len(self) > 1 and not self.interface
 
     def place(self, row: Ints) -> Places:
         """Return where the next tokens of these rows [T], sorted, go; there is room for them afterwards."""
@@ -93,7 +94,8 @@ class Rows:
         used = int((self.filled + counts).max())
         if used > self.columns:
             self._resize(None, used + ROOM)
-        return Places(row, counts.max() - counts[row] + offset, column, counts, used)
+        queries = int(counts.max())
+        return Places(row, queries - counts[row] + offset, column, counts, queries, used)
 
     def select(self, rows: Ints) -> None:
         """Keep these rows alone."""
@@ -113,17 +115,16 @@ class Rows:
         self.into = torch.from_numpy(places.row * self.columns + places.column).to(device)
         self.taken = torch.from_numpy(places.row * places.queries + places.slot).to(device)
         self.used = places.columns
-        if not self.ragged:
+        if self.padded or len(self) == 1:
             yield
             return
         spans = _spans(places.counts, np.where(places.counts > 0, self.filled + places.counts, 0), device)
-        config = self.network.config.get_text_config()
-        before, token = config._attn_implementation, _SPANS.set(spans)
-        config._attn_implementation = ATTENTION
+        before, token = self.config._attn_implementation, _SPANS.set(spans)
+        self.config._attn_implementation = ATTENTION
         try:
             yield
         finally:
-            config._attn_implementation = before
+            self.config._attn_implementation = before
             _SPANS.reset(token)
 
     def read(self, tokens: Ints, places: Places, position: Ints, *, visible: Tensor, wanted: Ints) -> Tensor:
@@ -137,7 +138,7 @@ class Rows:
             self.positions.view(-1)[self.into] = at
             columns = self.positions[:, : places.columns]
             keep: Tensor | int = torch.from_numpy(wanted).to(device)
-            if self.ragged:
+            if not self.padded:
                 ids, at, visible, columns = ids[None], at[None], visible[None], columns[row][None]
             else:  # padding sees everything, for a row of a softmax must not be empty
                 ids, at, visible = (
@@ -155,7 +156,7 @@ class Rows:
                 logits_to_keep=keep,
             ).logits
         self.filled = self.filled + places.counts
-        if self.ragged:
+        if not self.padded:
             return logits[0]
         slot = torch.from_numpy(places.slot[wanted] - queries).to(device)
         return logits[row[torch.from_numpy(wanted).to(device)], slot]
@@ -167,28 +168,25 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     def __init__(self, rows: Rows) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rows = rows
-        self.rooms: list[Tensor] = []  # keys and values [B, columns, H * d]; none before the first come
+        self.rooms: list[Tensor] = []  # keys and values [B, columns, H, d]; none before the first come
 
     def open(self, both: Sequence[Tensor]) -> None:
-        """Make room for keys and values like these [..., H * d]."""
+        """Make room for keys and values like these [..., H, d]."""
         # Zeros, because what is masked must be finite.
-        self.rooms = [one.new_zeros(len(self.rows), self.rows.columns, one.shape[-1]) for one in both]
+        self.rooms = [one.new_zeros(len(self.rows), self.rows.columns, *one.shape[-2:]) for one in both]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        both = (key_states, value_states)
-        flat = [states.transpose(1, 2).flatten(2).flatten(0, 1) for states in both]
+        both = [states.transpose(1, 2) for states in (key_states, value_states)]
         if not self.rooms:
-            self.open(flat)
-        rows = self.rows
-        found = list[Tensor]()
-        for room, states, given in zip(self.rooms, both, flat, strict=True):
-            new = given if rows.ragged else given[rows.taken.to(given.device)]
-            room.view(-1, room.shape[2]).index_copy_(0, rows.into.to(room.device), new)
-            heads = (states.shape[1], states.shape[3])
-            found.append(room.view(*room.shape[:2], *heads)[:, : rows.used].transpose(1, 2))
-        self.keys, self.values = found
+            self.open(both)
+        rows, device = self.rows, key_states.device
+        into = rows.into.to(device)
+        for room, states in zip(self.rooms, both, strict=True):
+            new = states.flatten(0, 1)[rows.taken.to(device)] if rows.padded else states[0]
+            room.view(-1, *room.shape[2:]).index_copy_(0, into, new)
+        self.keys, self.values = keys, values = [room[:, : rows.used].transpose(1, 2) for room in self.rooms]
         self.is_initialized = True
-        return found[0], found[1]
+        return keys, values
 
 
 _SPANS: ContextVar[Sequence[Span]] = ContextVar("spans")
