@@ -247,6 +247,20 @@ def test_project_options_come_from_the_nearest_project(tmp_path: Path) -> None:
     assert logical_name(Path("/else/odd-name.v"), options) == "odd_name"
 
 
+@pytest.mark.parametrize("text", [b'-Q "src Lib', b'-arg "-w \'none"', b"-R \xff Lib"])
+def test_a_damaged_project_is_told(text: bytes, tmp_path: Path) -> None:
+    tmp_path.joinpath("_CoqProject").write_bytes(text)
+    with pytest.raises(DataError, match="_CoqProject"):
+        project_options(tmp_path)
+
+
+def test_a_corpus_cannot_be_where_a_file_is(tmp_path: Path) -> None:
+    for name in ("A.v", "corpus"):
+        tmp_path.joinpath(name).touch()
+    with pytest.raises(ConfigError, match="--out"):
+        extract(ExtractConfig(path=str(tmp_path), out=str(tmp_path / "corpus")))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

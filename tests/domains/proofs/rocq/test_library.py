@@ -88,6 +88,8 @@ class TestTheFile:
     def test_what_is_no_library_is_left_alone(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="found none"), opened(tmp_path / "none.sqlite"):
             pass
+        with pytest.raises(DataError, match="found a folder"), opened(tmp_path, make=True):
+            pass
         text, foreign, empty = tmp_path / "text", tmp_path / "foreign", tmp_path / "empty"
         empty.touch()
         text.write_text("something else, and long enough to be no database" * 10)

@@ -201,6 +201,11 @@ def test_a_corpus_without_premises_says_how_to_collect_them(tmp_path: Path) -> N
         Library(tmp_path)(problem)
     with pytest.raises(DataError, match="expected a corpus"):
         collect(tmp_path)
+    (tmp_path / "files").mkdir()
+    for header in ("", "{}", "[]", '"top"', '{"file": "A.v"}'):
+        (tmp_path / "files" / "A.jsonl").write_text(header + "\n")
+        with pytest.raises(DataError, match="expected a header"):
+            collect(tmp_path)
 
 
 @pytest.mark.parametrize(

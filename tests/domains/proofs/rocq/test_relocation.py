@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from surpass import cli
-from surpass.core import Problem, replay
+from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict, replay
 from surpass.domains.proofs.rocq import relocation
 from surpass.domains.proofs.rocq.corpus import load
 from surpass.domains.proofs.rocq.domain import Rocq
@@ -19,7 +19,8 @@ from surpass.store import Run
 
 
 def problem(file: str, top: str, *options: str) -> Problem:
-    return Problem(top, file, {"file": file, "top": top, "options": list(options), "statement": "Lemma a : True."})
+    posed = {"statement": "Lemma a : True.", "position": 0, "name": f"{top}.a"}
+    return Problem(top, file, {"file": file, "top": top, "noinit": False, "options": list(options), **posed})
 
 
 @pytest.fixture
@@ -90,3 +91,39 @@ def test_a_run_is_verified_where_its_sources_went(
     assert "2 of 3 stored successes stand (3 known from before; --fresh asks again)" in capsys.readouterr().out
     assert cli.main(["verify", str(run.path), *where, "--fresh"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 3 stored successes stand"
+
+
+WRONG = [
+    *(
+        (name, value)
+        for name in ("file", "top", "statement", "name", "opening")
+        for value in (None, 1, ["x"], "\ud800", "\0")
+    ),
+    *(
+        (name, value)
+        for name in ("options", "solution", "preamble", "assumptions")
+        for value in (None, "x", [None], ["\0"])
+    ),
+    *(("position", value) for value in (None, "1", True, [])),
+    ("noinit", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_damaged_record_is_one_message(
+    name: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = problem(str(tmp_path / "A.v"), "A")
+    damaged = Problem("key", data={**good.data, name: value})
+    run = Run.create(tmp_path / "run", {})
+    step = Step(Observation("|- True"), Proposal("exact I."))
+    run.append([Trajectory(damaged, (step,), Verdict(Status.ACCEPTED, (1.0,), "rocq 8.16.1; T3"), {})])
+    assert cli.main(["verify", str(run.path)]) == 2
+    assert "the record is damaged" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_record_without_a_source_is_told() -> None:
+    whole = problem("/A.v", "A")
+    for name in whole.data:
+        with pytest.raises(DataError, match=f"'{name}'.*found none"):
+            relocated(Problem("key", data={key: kept for key, kept in whole.data.items() if key != name}))

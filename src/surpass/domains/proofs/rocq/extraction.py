@@ -130,7 +130,10 @@ def extract(config: ExtractConfig, progress: Progress | None = None) -> ExtractR
     started = time.monotonic()
     found = sources(config)
     out = Path(config.out or f"corpora/{config.name or (Path(config.path).name if config.path else config.library)}")
-    (out / "files").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "files").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"expected --out to name a folder, or none yet, found {out} ({error.strerror})") from error
     stop, reports = threading.Event(), list[FileReport]()
     bar = progress or Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Threads: the work is done by the prover processes. Large files first, so that none is left alone at the end.
@@ -262,11 +265,14 @@ def library_root() -> Path:
 
 
 def project_options(folder: Path) -> tuple[str, ...]:
-    """Return the load path arguments of the nearest `_CoqProject` at or above `folder`, folders made absolute."""
+    """Return the load path arguments of the nearest `_CoqProject` at or above `folder`, folders made absolute.
+
+    Raises DataError where that cannot be read.
+    """
     for near in (folder, *folder.parents):
         project = near / "_CoqProject"
         if project.is_file():
-            words = shlex.split(project.read_text(encoding="utf-8"), comments=True)
+            words = _words(project, source_text(project), comments=True)
             break
     else:
         return ()
@@ -277,8 +283,15 @@ def project_options(folder: Path) -> tuple[str, ...]:
             taken = [words.pop(0) for _ in range(min(arity[word], len(words)))]
             options += [word, str((near / taken[0]).resolve()), *taken[1:]]
         elif word == "-arg" and words:
-            options += shlex.split(words.pop(0))
+            options += _words(project, words.pop(0))
     return tuple(options)
+
+
+def _words(project: Path, text: str, *, comments: bool = False) -> list[str]:
+    try:
+        return shlex.split(text, comments=comments)
+    except ValueError as error:
+        raise DataError(f"expected arguments of Rocq in {project}, found {error}; mend that file") from error
 
 
 def logical_name(file: Path, options: Sequence[str]) -> str:

@@ -121,9 +121,8 @@ def opened(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
     if make and not path.exists():
         _make(path)
     if not path.is_file():
-        raise DataError(
-            f"expected a proof library in {path}, found none; make one with `surpass proofs library add RUN`"
-        )
+        found = "a folder; name a file" if path.is_dir() else "none; make one with `surpass proofs library add RUN`"
+        raise DataError(f"expected a proof library in {path}, found {found}")
     try:
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as base:
             base.execute("BEGIN IMMEDIATE" if make else "BEGIN")

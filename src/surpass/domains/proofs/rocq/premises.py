@@ -122,8 +122,9 @@ def collect(corpus: Path, *, jobs: int = 2, deadline: float = 300.0) -> tuple[di
 def _header(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as lines:
-            return dict(json.loads(next(lines)))
-    except (OSError, StopIteration, ValueError, TypeError) as error:
+            header = json.loads(next(lines))
+            return {name: header[name] for name in ("file", "top", "noinit", "options", "checker", "lemmas")}
+    except (OSError, StopIteration, ValueError, TypeError, KeyError) as error:
         raise DataError(f"expected a header in {path}, found {error!r}; extract the corpus again") from error
 
 
