@@ -93,7 +93,7 @@ def test_a_run_is_verified_where_its_sources_went(
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 3 stored successes stand"
 
 
-WRONG = [
+WRONG: list[tuple[str, object]] = [
     *(
         (name, value)
         for name in ("file", "top", "statement", "name", "opening")
@@ -104,7 +104,7 @@ WRONG = [
         for name in ("options", "solution", "preamble", "assumptions")
         for value in (None, "x", [None], ["\0"])
     ),
-    *(("position", value) for value in (None, "1", True, [])),
+    *(("position", value) for value in (None, "1", True, [1])),
     ("noinit", 0),
 ]
 

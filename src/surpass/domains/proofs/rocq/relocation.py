@@ -55,7 +55,8 @@ def _check(problem: Problem) -> None:
         if name in problem.data:
             value = problem.data[name]
             value = [*value] if isinstance(value, tuple) else value  # JSON has lists alone
-            if type(value) is kind and all(map(_is_text, value if kind is list else [value] if kind is str else [])):
+            texts = value if kind is list else [value] if kind is str else []
+            if type(value) is kind and all(_is_text(one) for one in texts):
                 continue
         elif name in _MAY_LACK:
             continue
