@@ -173,7 +173,7 @@ def _gpu() -> Finding:
             "machine",
             "GPU",
             "optional",
-            f"none that torch {torch.__version__} can use; presets up to small run without",
+            f"none that torch {torch.__version__} can use; presets up to medium run without",
         )
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return Finding("machine", "GPU", "ok", f"{names}; CUDA {torch.version.cuda}")

@@ -27,7 +27,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "tiny": Preset(512, 96, 2, 3, 256, max_prompt=256),  # 0.3 M: tests, trains in seconds
         "mini": Preset(2048, 128, 4, 4, 344, max_prompt=256, max_new=64),  # 1 M: minutes on two CPU cores
         "small": Preset(4096, 256, 4, 4, 704, max_prompt=384),  # 4 M: hours on two CPU cores
-        "medium": Preset(4096, 256, 6, 4, 704, max_prompt=384),  # 6 M: 5 with few tokens
+        "medium": Preset(4096, 256, 6, 4, 704, max_prompt=384),  # 6 M, 5 with few tokens: hours, too
         "base": Preset(8192, 512, 8, 8, 1408, max_prompt=768),  # 30 M: many cores, or any GPU
         "large": Preset(16384, 1024, 24, 16, 2816, max_prompt=900),  # 325 M: one large GPU
     }
