@@ -2,7 +2,7 @@
 
 What is here: text to tokens and back, teacher-forced log-probabilities laid out as `core.Trainable` wants them, and
 weights in memory. Reading and writing folders is `checkpoint.py`, what frames a text is `layout.py`, sampling is
-`decode.py`, masks and micro-batches are `packing.py`, sizes are `presets.py`.
+`decode.py` and `ragged.py`, masks and micro-batches are `packing.py`, sizes are `presets.py`.
 
 A prompt is the observation's text, cut on the left so that its tail (the current state) stays, then a separator; for a
 chat model both are a user's message and the action is the answer. An action is one line: its tokens, then the end

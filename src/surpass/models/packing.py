@@ -5,17 +5,18 @@ itself only, and its positions continue the prompt's, so a prompt that many samp
 
     prompt prompt prompt | a0 a0 a0 | a1 a1 | a2 a2 a2 a2
 
-Used for causal models by teacher-forced scoring (`likelihood`) and by sampling (`decode.py`), where the actions grow
-one token at a time. Layers that attend to a sliding window or within chunks do so by position, as in a row alone, each
-type of layer under its own mask. A sequence-to-sequence model shares its encoder instead. No tokenizer and no text
-here, and no proof that a network heeds the masks: `probe.py` tries it.
+Used for causal models by teacher-forced scoring (`likelihood`); sampling grows the actions one token at a time and
+keeps them beside their prompt likewise, in rows without padding (`ragged.py`). Layers that attend to a sliding window
+or within chunks do so by position, as in a row alone, each type of layer under its own mask. A sequence-to-sequence
+model shares its encoder instead. No tokenizer and no text here, and no proof that a network heeds the masks: `probe.py`
+tries it.
 
 Legend: B rows, P prompt columns, S action columns, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,23 +89,25 @@ def causal_visible(owner: Tensor) -> Tensor:
 
 
 def layer_masks(
-    network: PreTrainedModel, visible: Tensor, positions: tuple[Tensor, Tensor], dtype: torch.dtype
+    network: PreTrainedModel, visible: Tensor, positions: Callable[[], tuple[Tensor, Tensor]], *, dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor]:
     """Return what the layers of a causal network add to their attention scores: one mask, or one by type of layer.
 
-    visible [B, Q, K]; positions of the queries [B, Q, 1] and of their columns [B, 1 or Q, K]. The types are those by
-    which transformers itself makes masks (its `masking_utils`); under one that is not known here nothing is hidden.
+    visible [B, Q, K]; positions of the queries [B, Q, 1] and of their columns [B, 1 or Q, K], asked for where a layer
+    goes by them. The types are those by which transformers itself makes masks (its `masking_utils`); under one that is
+    not known here nothing is hidden.
     """
     config = vars(network.config.get_text_config())
     window, chunk = (int(config.get(name) or 0) for name in ("sliding_window", "attention_chunk_size"))
     only = "sliding_attention" if window else "chunked_attention" if chunk else "full_attention"
-    query, key = positions
     masks = dict[str, Tensor]()
     for kind in set(config.get("layer_types") or [only]):
         near = visible
         if kind == "sliding_attention" and window:
+            query, key = positions()
             near = visible & (query - key < window)
         elif kind == "chunked_attention" and chunk:
+            query, key = positions()
             near = visible & (query // chunk == key // chunk)
         masks[kind] = additive(near, dtype)
     return masks if len(masks) > 1 else next(iter(masks.values()))
@@ -167,7 +170,7 @@ def _causal_logits(network: PreTrainedModel, packs: Sequence[Pack], pad: int, dt
     logits = network(
         input_ids=ids,
         attention_mask=layer_masks(
-            network, causal_visible(owner_of), (positions[:, :, None], positions[:, None]), dtype
+            network, causal_visible(owner_of), lambda: (positions[:, :, None], positions[:, None]), dtype=dtype
         ),
         position_ids=positions,
         use_cache=False,

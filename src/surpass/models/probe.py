@@ -1,6 +1,6 @@
-"""Does a network compute, packed, cached and padded, what it computes of a row alone? Tried when one is loaded.
+"""Does a network compute, packed, cached and in batches, what it computes of a row alone? Tried when one is loaded.
 
-`packing.py` and `decode.py` hand a network masks and positions and trust it to heed them. What does not (state-space
+`packing.py` and `ragged.py` hand a network masks and positions and trust it to heed them. What does not (state-space
 layers, ALiBi and other positions counted by column, attention patterns unknown to `packing.layer_masks`) would give
 wrong log-probabilities without a word, so it is refused here. Tried on random tokens and a few actions, on a prompt
 longer than any window of the network that prompts can outgrow; patterns that show only at greater length go unnoticed.

@@ -66,7 +66,10 @@ class Places:
 
 
 class Rows:
-    """What a network has read: the keys and values of each row."""
+    """What a network has read: the keys and values of each row.
+
+    During a pass its config names the attention of this module: no two threads may run one network at once.
+    """
 
     def __init__(self, network: PreTrainedModel, count: int, columns: int, *, pad: int) -> None:
         self.network, self.pad, self.config = network, pad, network.config.get_text_config()
@@ -136,20 +139,24 @@ class Rows:
         row, ids, at = (torch.from_numpy(one).to(device) for one in (places.row, tokens, position))
         with self._passing(places):
             self.positions.view(-1)[self.into] = at
-            columns = self.positions[:, : places.columns]
             keep: Tensor | int = torch.from_numpy(wanted).to(device)
             if not self.padded:
-                ids, at, visible, columns = ids[None], at[None], visible[None], columns[row][None]
+                ids, at, visible = ids[None], at[None], visible[None]
             else:  # padding sees everything, for a row of a softmax must not be empty
                 ids, at, visible = (
                     one.new_full((count * queries, *one.shape[1:]), fill).index_copy_(0, self.taken, one)
                     for one, fill in ((ids, self.pad), (at, 0), (visible, True))
                 )
                 ids, at, visible = (one.view(count, queries, *one.shape[1:]) for one in (ids, at, visible))
-                columns, keep = columns[:, None], queries - int(places.slot[wanted].min())
+                keep = queries - int(places.slot[wanted].min())
+
+            def positions() -> tuple[Tensor, Tensor]:
+                columns = self.positions[:, : places.columns]
+                return at[:, :, None], columns[:, None] if self.padded else columns[row][None]
+
             logits: Tensor = self.network(
                 input_ids=ids,
-                attention_mask=layer_masks(self.network, visible, (at[:, :, None], columns), score_dtype(self.network)),
+                attention_mask=layer_masks(self.network, visible, positions, dtype=score_dtype(self.network)),
                 position_ids=at,
                 past_key_values=Cache(layers=[*self.layers]),
                 use_cache=True,
