@@ -30,6 +30,7 @@ import tyro
 from surpass.bounds import above, at_least, plausible
 from surpass.commands import LIBRARY, Command
 from surpass.errors import ConfigError, SurpassError
+from surpass.memory import keep_freed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,6 +66,8 @@ def load(path: str) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where an exception becomes a message."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # this process is ours
+        keep_freed()
     try:
         name, command = choose(arguments)
         code = overview() if command is None else call(command, name, arguments[len(name.split()) :])

@@ -56,7 +56,9 @@ def train(config: TrainConfig, parts: Parts[State], folder: Run) -> Metrics:
     groups: list[dict[str, Any]] = [{"params": [p for p in parts.policy.parameters() if p.requires_grad]}]
     for head in parts.heads.modules().values():  # a decayed log Z would be a wrong one
         groups.append({"params": list(head.parameters()), "lr": config.head_learning_rate, "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
     rates = [group["lr"] for group in optimiser.param_groups]
     row: Metrics = {"step": 0, **dict.fromkeys((*TOTALS, *SKIPPED), 0.0)}
     made = made_of(parts)

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from surpass.memory import keep_freed
+
 
 @contextmanager
 def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
@@ -55,6 +57,7 @@ def kill_tree(pid: int) -> None:
 
 def _begin() -> None:
     os.environ["TERM"] = "dumb"  # rich draws no bars there, which would run into those of the parent
+    keep_freed()
     end_with_parent()
 
 

@@ -28,6 +28,7 @@ from surpass.core import Observation, Policy, Problem, Proposal, Status, Step, T
 from surpass.domains.chess.blocks import Block, Blocks
 from surpass.domains.chess.character_player import CharacterPlayer
 from surpass.domains.chess.model_player import Choice, ModelPlayer
+from surpass.domains.chess.norms import swap_norms
 from surpass.domains.chess.tokens import Characters, Moves
 from surpass.errors import DataError
 from surpass.models.checkpoint import CPU, Placement
@@ -70,6 +71,8 @@ class Pupil:
     ) -> None:
         self.network, self.vocabulary, self.placement = network, vocabulary, placement
         nn.Module.to(network, placement.device, placement.dtype)
+        if torch.device(placement.device).type == "cpu" and not compiled:
+            swap_norms(network)
         body = network.base_model
         self._body: Callable[..., Any] = torch.compile(body, dynamic=False) if compiled else body
         self._head: nn.Module = network.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -89,7 +92,8 @@ class Pupil:
             for name in ("tokens", "targets", "mask", "document", "position")
         }
         apart = visible(stacked["document"], stacked["position"])
-        mask, position = stacked["mask"].to(device), stacked["position"].to(device)
+        mask = stacked["mask"].to(device)
+        position = None if apart is None else stacked["position"].to(device)  # of a stream: columns, as by default
         with self._precision():
             hidden = self._body(
                 input_ids=stacked["tokens"].to(device),

@@ -1,11 +1,15 @@
 """How many tokens a second a network learns: `train` on a pack, a plain loop as nanoGPT's, transformers' Trainer.
 
 All three learn the same rows of a stream of games in the same order, with the same untrained network, precision and
-settings of AdamW; a second counts from the end of the first step to the end of the last. `surpass` includes all that a
-run does beside: rows out of the pack, metrics on disk, totals. The plain loop has its rows in memory and writes
-nothing. Games are random tokens of usual lengths: speed does not depend on which. The rows take turns, `rounds` times;
-medians are shown, of ratios within a round too. Losses of the first two are compared: they do the same. (The Trainer
-does not decay the weights of norms, so its losses part from theirs a little.)
+settings of AdamW. `surpass` includes all that a run does beside: rows out of the pack, metrics on disk, totals. The
+plain loop has its rows in memory and writes nothing. Games are random tokens of usual lengths: speed does not depend on
+which. Losses of the first two are compared: they do the same. (The Trainer does not decay the weights of norms, so its
+losses part from theirs a little.)
+
+A machine's speed drifts by more than they differ, so they learn step by step in turns (`evaluation/turns.py`). Where
+its memory happens to lie makes a process some percent slower than the next for all its life, so there are `rounds`,
+each of new processes. Speeds are medians over turns; the ratio is the geometric mean over turns to the faster of the
+two others, and its bootstrap interval resamples rounds.
 
     games    `surpass` on whole games in a row that do not see each other, which stream rows cannot promise
 """
@@ -13,19 +17,20 @@ does not decay the weights of norms, so its losses part from theirs a little.)
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -38,6 +43,9 @@ from surpass.domains.chess.shapes import SHAPES, build
 from surpass.domains.chess.shards import Pack
 from surpass.domains.chess.tokens import ENDS, SPECIALS, Moves
 from surpass.errors import ConfigError
+from surpass.evaluation.statistics import clustered
+from surpass.evaluation.turns import in_turns
+from surpass.memory import keep_freed
 from surpass.models.checkpoint import Placement
 from surpass.objectives.batch import log_return
 from surpass.objectives.likelihood import likelihood
@@ -45,6 +53,7 @@ from surpass.store import Run
 from surpass.train import Parts, TrainConfig, train
 
 VOCABULARY = Moves()
+Round = tuple[Mapping[str, NDArray[np.float64]], Mapping[str, list[float]]]  # seconds of steps, and losses
 
 
 @dataclass(frozen=True)
@@ -53,19 +62,11 @@ class BenchConfig:
 
     preset: str = "1m"  # of the network: one that reads moves
     rows: int = 8  # of a step
-    steps: int = 8  # of each row and round; the first is not counted
-    rounds: int = 3
+    steps: int = 16  # of each in a round; the first is not counted
+    rounds: int = 6
     autocast: Literal["none", "bf16"] = "none"  # of all three
     device: str = "cpu"
     json: Path | None = None  # where to write the numbers, too
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Of one way to train, in one round."""
-
-    per_second: float  # learned tokens
-    losses: tuple[float, ...]  # of each step
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,10 @@ class Report:
     device: str
     threads: int
     load: float
-    tokens_per_second: Mapping[str, float]  # medians
-    ratio: float  # of surpass to the better of the two others, median over rounds
+    tokens_per_second: Mapping[str, float]  # medians over steps
+    better: str  # the faster of the two others
+    ratio: float  # of surpass to it, geometric mean over turns
+    ratio_interval: tuple[float, float]  # 95 %, bootstrap over rounds
     largest_loss_difference: float  # between surpass and the plain loop
 
     def table(self) -> Table:
@@ -90,7 +93,9 @@ class Report:
         for column in ("", "tokens a second", "surpass to the better of the others"):
             table.add_column(column, justify="right" if column else "left")
         for name, speed in self.tokens_per_second.items():
-            table.add_row(name, f"{speed:,.0f}", f"{self.ratio:.2f}" if name == "surpass" else "")
+            low, high = self.ratio_interval
+            said = f"{self.ratio:.3f} ({low:.3f} to {high:.3f})" if name == "surpass" else ""
+            table.add_row(name, f"{speed:,.0f}", said)
         return table
 
 
@@ -101,29 +106,42 @@ def main(config: BenchConfig) -> Report:
         raise ConfigError(f"preset: expected one that reads moves, found {config.preset!r}")
     at_least(config, rows=1, steps=2, rounds=1)
     pack = games(config.rows * config.steps * shape.context)
-    arms: dict[str, Callable[[BenchConfig, Pack], Speed]] = {
-        "surpass": partial(by_surpass, boundaries="stream"),
-        "plain loop": by_plain_loop,
-        "Trainer": by_trainer,
-        "surpass, games": partial(by_surpass, boundaries="games"),
+    ways = {
+        "surpass": partial(by_surpass, config, pack, boundaries="stream"),
+        "plain loop": partial(by_plain_loop, config, pack),
+        "Trainer": partial(by_trainer, config, pack),
+        "surpass, games": partial(by_surpass, config, pack, boundaries="games"),
     }
-    rounds = [{name: arm(config, pack) for name, arm in arms.items()} for _ in range(config.rounds)]
-    first = rounds[0]
-    pairs = zip(first["surpass"].losses, first["plain loop"].losses, strict=True)
-    report = Report(
-        parameters=sum(one.numel() for one in build(shape, VOCABULARY, 0).parameters()),
-        device=config.device,
-        threads=torch.get_num_threads(),
-        load=round(os.getloadavg()[0], 1),
-        tokens_per_second={name: median(one[name].per_second for one in rounds) for name in arms},
-        ratio=median(
-            one["surpass"].per_second / max(one["plain loop"].per_second, one["Trainer"].per_second) for one in rounds
-        ),
-        largest_loss_difference=max(abs(ours - theirs) for ours, theirs in pairs),
-    )
+    console = Console(stderr=True)
+    numbers = track(range(config.rounds), "rounds", console=console, disable=not console.is_interactive)
+    report = reported(config, pack, [in_turns(ways, config.steps, seed=number) for number in numbers])
     if config.json is not None:
         config.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def reported(config: BenchConfig, pack: Pack, rounds: Sequence[Round]) -> Report:
+    """Return what the seconds of each step but the first, and the losses, of each way say."""
+    seconds = {name: np.concatenate([times[name] for times, _ in rounds]) for name in rounds[0][0]}
+    speeds = dict[str, float]()
+    for name, times in seconds.items():
+        learned = _learned(config, pack, "games" if "games" in name else "stream")
+        speeds[name] = float(np.median(np.tile(learned, len(rounds)) / times))
+    better = max(("plain loop", "Trainer"), key=speeds.__getitem__)
+    places = np.repeat(np.arange(len(rounds)), config.steps - 1)
+    ratio = clustered(np.log(seconds[better] / seconds["surpass"]), places.tolist())
+    losses = rounds[0][1]
+    return Report(
+        parameters=sum(one.numel() for one in build(SHAPES[config.preset], VOCABULARY, 0).parameters()),
+        device=config.device,
+        threads=torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 1),
+        tokens_per_second=speeds,
+        better=better,
+        ratio=math.exp(ratio.mean),
+        ratio_interval=(math.exp(ratio.low), math.exp(ratio.high)),
+        largest_loss_difference=float(np.abs(np.subtract(losses["surpass"], losses["plain loop"])).max()),
+    )
 
 
 def games(tokens: int, seed: int = 0) -> Pack:
@@ -141,16 +159,17 @@ def games(tokens: int, seed: int = 0) -> Pack:
     return Pack(Path(), index, (np.concatenate(rows),), starts[[0, -1]], starts, keys)
 
 
-def by_surpass(config: BenchConfig, pack: Pack, boundaries: Boundaries) -> Speed:
-    """Return the speed of `train`."""
-    shape, times, tokens = SHAPES[config.preset], list[float](), list[float]()
+def by_surpass(config: BenchConfig, pack: Pack, ended: Callable[[], None], *, boundaries: Boundaries) -> list[float]:
+    """Train by `train`, in a process that keeps the memory that it frees, as `surpass chess train` does."""
+    keep_freed()
+    shape = SHAPES[config.preset]
     placement = Placement(config.device, autocast=torch.bfloat16 if config.autocast == "bf16" else None)
     pupil = Pupil(build(shape, VOCABULARY, 0), VOCABULARY, placement=placement)
     blocks = Blocks(pack, shape.context, boundaries, "all")
 
     def look(step: int) -> dict[str, float]:
         _wait(config)
-        times.append(time.perf_counter())
+        ended()
         return {}
 
     parts: Parts[object] = Parts(
@@ -174,21 +193,19 @@ def by_surpass(config: BenchConfig, pack: Pack, boundaries: Boundaries) -> Speed
     with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
         run = Run.create(Path(folder) / "run", {})
         train(numbers, parts, run)
-        lines = run.metrics()
-    tokens = [line["gradient_tokens"] for line in lines]
-    return Speed((tokens[-2] - tokens[0]) / (times[-2] - times[0]), tuple(line["loss"] for line in lines))
+        return [line["loss"] for line in run.metrics()]
 
 
-def by_plain_loop(config: BenchConfig, pack: Pack) -> Speed:
-    """Return the speed of the loop that most studies write: forward, loss, backward, clip, step."""
+def by_plain_loop(config: BenchConfig, pack: Pack, ended: Callable[[], None]) -> list[float]:
+    """Train by the loop that most studies write: forward, loss, backward, clip, step."""
     shape = SHAPES[config.preset]
     network = build(shape, VOCABULARY, 0)
     torch.nn.Module.to(network, config.device)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=shape.learning_rate, betas=ADAM, weight_decay=WEIGHT_DECAY, fused=True
     )
-    batches, losses, times = _batches(config, pack), list[float](), list[float]()
-    for tokens, targets in batches:
+    losses = list[float]()
+    for tokens, targets in _batches(config, pack):
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.autocast == "bf16"):
             logits = network(input_ids=tokens.to(config.device), use_cache=False).logits
             loss = cross_entropy(logits.flatten(0, 1), targets.to(config.device).flatten(), ignore_index=-100)
@@ -198,25 +215,24 @@ def by_plain_loop(config: BenchConfig, pack: Pack) -> Speed:
         optimiser.zero_grad(set_to_none=True)
         losses.append(loss.item())
         _wait(config)
-        times.append(time.perf_counter())
-    return Speed(_counted(batches) / (times[-2] - times[0]), tuple(losses))
+        ended()
+    return losses
 
 
-def by_trainer(config: BenchConfig, pack: Pack) -> Speed:
-    """Return the speed of transformers' Trainer."""
-    shape, times = SHAPES[config.preset], list[float]()
+def by_trainer(config: BenchConfig, pack: Pack, ended: Callable[[], None]) -> list[float]:
+    """Train by transformers' Trainer."""
+    shape = SHAPES[config.preset]
     network: PreTrainedModel = build(shape, VOCABULARY, 0)
-    batches = _batches(config, pack)
     rows = [
         {"input_ids": row, "shift_labels": target, "labels": target}
-        for tokens, targets in batches
+        for tokens, targets in _batches(config, pack)
         for row, target in zip(tokens, targets, strict=True)
     ]
 
     class Watch(TrainerCallback):
         def on_step_end(self, *_: object, **__: object) -> None:
             _wait(config)
-            times.append(time.perf_counter())
+            ended()
 
     with tempfile.TemporaryDirectory(prefix="surpass-bench-") as folder:
         arguments = TrainingArguments(
@@ -243,8 +259,7 @@ def by_trainer(config: BenchConfig, pack: Pack) -> Speed:
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Watch())
         trainer.train()
-    losses = tuple(line["loss"] for line in trainer.state.log_history if "loss" in line)
-    return Speed(_counted(batches) / (times[-2] - times[0]), losses)
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
 def _batches(config: BenchConfig, pack: Pack) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -257,9 +272,10 @@ def _batches(config: BenchConfig, pack: Pack) -> list[tuple[torch.Tensor, torch.
     return found
 
 
-def _counted(batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> int:
-    """Return the tokens that are learned in all steps but the first and the last."""
-    return sum(int((targets >= 0).sum()) for _, targets in batches[1:-1])
+def _learned(config: BenchConfig, pack: Pack, boundaries: Boundaries) -> NDArray[np.int64]:
+    """Return how many tokens each step but the first learns [steps - 1]."""
+    blocks = Blocks(pack, SHAPES[config.preset].context, boundaries, "all")
+    return np.array([blocks.block(step, config.rows).mask.sum() for step in range(1, config.steps)])
 
 
 def _wait(config: BenchConfig) -> None:
