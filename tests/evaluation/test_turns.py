@@ -59,5 +59,6 @@ def test_each_turn_holds_a_step_of_each_and_nobody_steps_at_once(tmp_path: Path)
 def test_a_way_that_fails_or_takes_another_number_of_steps_is_told_by_name(
     way: Callable[[Callable[[], None]], tuple[str, int]], said: str
 ) -> None:
+    good: Callable[[Callable[[], None]], tuple[str, int]] = partial(stepping, Path(os.devnull), "a", 3)
     with pytest.raises(SurpassError, match=said):
-        in_turns({"good": partial(stepping, Path(os.devnull), "a", 3), "bad": way}, 3)
+        in_turns({"good": good, "bad": way}, 3)

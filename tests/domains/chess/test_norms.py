@@ -40,7 +40,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 def test_a_network_keeps_the_names_of_its_weights_and_what_it_says() -> None:
     torch.manual_seed(2)
     shape = LlamaConfig(vocab_size=11, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
-    network = LlamaForCausalLM(shape).eval()
+    network = LlamaForCausalLM(shape).train(False)
     names, tokens = list(network.state_dict()), torch.arange(6)[None]
     with torch.no_grad():
         before = network(tokens).logits

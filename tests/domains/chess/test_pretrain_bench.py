@@ -36,7 +36,7 @@ def measured(way: Callable[..., list[float]], config: BenchConfig, pack: Pack) -
 def test_all_ways_learn_the_same_tokens_to_the_same_loss() -> None:
     config = BenchConfig("tiny", rows=2, steps=3)
     pack = games(2 * 3 * 64)
-    ways = {
+    ways: dict[str, Callable[..., list[float]]] = {
         "surpass": partial(by_surpass, boundaries="stream"),
         "plain loop": by_plain_loop,
         "Trainer": by_trainer,

@@ -25,7 +25,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the normalised hidden states, of the shape of those given: [B, L, d]."""
-        return _RMSNorm.apply(hidden, self.weight, self.eps)  # type: ignore[no-any-return]
+        normed: Tensor = _RMSNorm.apply(hidden, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        return normed
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -34,7 +35,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
         scale = torch.linalg.vecdot(hidden, hidden).div_(hidden.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
-        normed = hidden * scale
+        normed: Tensor = hidden * scale
         ctx.save_for_backward(normed, scale, weight)
         return normed * weight
 
