@@ -35,7 +35,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from surpass.models.packing import layer_masks
 
 BLOCK = 4  # columns; a row has room for whole blocks, which a prefix cache copies
-ROOM = 32  # columns a row grows by; copying all keys and values at every token would cost more than attention
+ROOM = 32  # columns a row grows by, at least; copying all keys and values at every token would cost more than attention
 CALL = 2048  # pairs of a query and a column that take as long as what a call of attention costs on top of them
 ATTENTION = "surpass_ragged"  # the name under which transformers finds `_attend`
 
@@ -96,7 +96,7 @@ class Rows:
         column = self.filled[row] + offset
         used = int((self.filled + counts).max())
         if used > self.columns:
-            self._resize(None, used + ROOM)
+            self._resize(None, used + max(ROOM, used // 2))
         queries = int(counts.max())
         return Places(row, queries - counts[row] + offset, column, counts, queries, used)
 
