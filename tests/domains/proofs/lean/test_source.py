@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surpass.core import Problem
 from surpass.domains.proofs.lean.place import Place
 from surpass.domains.proofs.lean.source import blocks, holes, mask
+from surpass.errors import DataError
 
 SOURCE = """import Mathlib
 /-! A module: sorry -/
@@ -96,3 +99,15 @@ def test_masks_and_blocks_keep_every_position(text: str) -> None:
     for hole in holes(text)[0]:
         assert text[hole.start :].startswith(hole.before.removesuffix("by").rstrip())
         assert text[: hole.end].endswith(hole.after)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"indent": "x"}, {"indent": None}, {"axioms": 1}, {"file": "A.lean", "position": "x"}]
+)
+def test_a_damaged_record_is_told(wrong: dict[str, object]) -> None:
+    data = {"before": "theorem t : True := by", "name": "t", **({} if "file" in wrong else {"context": ""})}
+    assert Place.of(Problem("p", data={"context": "", **data})).name == "t"
+    with pytest.raises(DataError, match="the record is damaged"):
+        Place.of(Problem("p", data=data | wrong))
+    with pytest.raises(DataError, match="'name'"):
+        Place.of(Problem("p", data={"before": "", "context": ""}))

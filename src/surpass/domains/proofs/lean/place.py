@@ -36,7 +36,7 @@ class Place:
     def of(cls, problem: Problem) -> Self:
         """Read the place from the data of a problem.
 
-        Raises DataError where a field is missing or the file has changed.
+        Raises DataError where a field is missing or of another kind, or the file has changed.
         """
         data = problem.data
         try:
@@ -53,6 +53,10 @@ class Place:
         except KeyError as error:
             raise DataError(
                 f"problem {problem.key}: expected data[{error}] (see lean/README.md), found {sorted(data)}"
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"problem {problem.key}: expected data as lean/README.md says, found {error}; the record is damaged"
             ) from error
 
     def filled(self, block: str) -> str:
