@@ -270,14 +270,52 @@ class TestAgainstTheProver:
         assert "1 new proofs" in capsys.readouterr().out
 
 
-def test_rows_go_into_a_data_set(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs datasets")
-    file = written(tmp_path / "sources")
-    posed, path = problem(file, "one"), tmp_path / "library"
-    with opened(path, make=True) as base:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A library with one proof."""
+    posed = problem(written(tmp_path / "sources"), "one")
+    with opened(tmp_path / "library", make=True) as base:
         base.execute("INSERT INTO lemmas VALUES (?, ?, ?, ?, ?, ?, ?, ?)", library._row("id", posed, "context"))
         base.execute("INSERT INTO proofs VALUES ('p', 'id', '[\"auto.\"]', 1, 'T3', 'rocq; T3')")
         base.execute("INSERT INTO found VALUES ('p', 'o', 'run', 'part', 'gfn', '7', '2026', 0.5)")
+        base.execute("INSERT INTO tries VALUES ('id', 'o', 2, 1)")
+    return tmp_path / "library"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE lemmas SET problem = '{}'",
+        "UPDATE lemmas SET problem = replace(problem, 'statement', 'statemenu')",
+        "UPDATE lemmas SET key = NULL",
+        "UPDATE proofs SET script = x'ff'",
+        "UPDATE proofs SET trust = NULL",
+        "UPDATE found SET seconds = 'long'",
+        "UPDATE lemmas SET features = '[]'",
+        "UPDATE tries SET tried = 'x'",
+    ],
+)
+def test_a_damaged_row_is_one_message(damage: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(path, make=True) as base:
+        base.execute(damage)
+    assert cli.main(["proofs", "library", "show", "--scripts", "--library", str(path)]) == 2
+    assert "damaged" in " ".join(capsys.readouterr().err.split())
+
+
+def test_damaged_bytes_are_no_internal_error(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, rng, codes = path.read_bytes(), random.Random(0), set[int]()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.choices(range(100, len(whole)), k=rng.choice((1, 20, 400))):
+            damaged[place] = rng.randrange(256)
+        path.write_bytes(damaged)
+        codes.add(cli.main(["proofs", "library", "show", "--scripts", "--library", str(path)]))
+    assert codes == {0, 2}
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_rows_go_into_a_data_set(path: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
     words = ["--format", "datasets", "--out", str(tmp_path / "out"), "--library", str(path)]
     assert cli.main(["proofs", "library", "export", *words]) == 0
     (row,) = datasets.load_from_disk(str(tmp_path / "out"))

@@ -131,7 +131,7 @@ def opened(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
                 raise DataError(f"expected a proof library of version {_VERSION} in {path}, found another file")
             yield base
             base.execute("COMMIT")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: its message quotes what is damaged
         raise DataError(f"expected a proof library in {path}, found {error}; move that file away") from error
 
 
@@ -181,19 +181,26 @@ def add(
 
 
 def proofs(base: sqlite3.Connection) -> Iterator[Proof]:
-    """Yield all proofs, by name of the lemma and length."""
+    """Yield all proofs, by name of the lemma and length. Raises DataError where a row is damaged."""
     found = defaultdict[str, list[Found]](list)
-    for proof, *row in base.execute(
+    for proof, *row, seconds in base.execute(
         "SELECT proof, run, part, policy, seed, date, seconds FROM found ORDER BY date, run, part"
     ):
-        found[proof].append(Found(*row))
+        with _whole(*row):
+            found[proof].append(Found(*row, float(seconds)))
     rows = base.execute(
         "SELECT proofs.id, problem, context, features, script, trust, evidence FROM proofs JOIN lemmas "
         "ON lemmas.id = lemma ORDER BY key, lemma, length, script"
     )
-    for proof, problem, context, counts, script, trust, evidence in rows:
-        posed = Problem(**json.loads(problem))
-        yield Proof(posed, context, json.loads(counts), tuple(json.loads(script)), trust, evidence, tuple(found[proof]))
+    for row in rows:
+        with _whole(*row):
+            proof, problem, context, counts, script, trust, evidence = row
+            posed, tactics = Problem(**json.loads(problem)), tuple(json.loads(script))
+            if not posed.data.keys() >= _POSED:
+                raise ValueError(f"expected {sorted(_POSED)} of {posed.key}, found {sorted(posed.data)}")
+            features = {str(name): int(count) for name, count in json.loads(counts).items()}
+            kept = Proof(posed, context, features, tactics, trust, evidence, tuple(found[proof]))
+        yield kept
 
 
 def difficulty(base: sqlite3.Connection) -> dict[str, Difficulty]:
@@ -209,9 +216,29 @@ def difficulty(base: sqlite3.Connection) -> dict[str, Difficulty]:
         "sum(tried) AS tried, sum(solved) AS solved FROM tries JOIN lemmas ON lemmas.id = lemma GROUP BY key) "
         "SELECT asked.key, shortest, human, coalesce(proofs, 0), tried, solved FROM asked LEFT JOIN shown USING (key)"
     )
-    told = [Difficulty(*row) for row in rows]
+    told = list[Difficulty]()
+    for key, *counts in rows:
+        with _whole(key):
+            found = Difficulty(key, *(count if count is None else int(count) for count in counts))
+            if found.tried < 1:
+                raise ValueError(f"expected tries of {key}, found {found.tried}")
+            told.append(found)
     told.sort(key=lambda one: (-one.rate, one.shortest is None, one.shortest or 0, one.key))
     return {one.key: one for one in told}
+
+
+@contextmanager
+def _whole(*texts: object) -> Iterator[None]:
+    """Read a row of which some columns are `texts`. Raises DataError where it is damaged: SQLite does not see all."""
+    try:
+        if not all(isinstance(one, str) for one in texts):
+            raise TypeError(f"expected texts, found {texts}")
+        yield
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"expected rows of a proof library, found one that is damaged ({error}); restore the file, or add the runs "
+            "to a new one"
+        ) from error
 
 
 def context(place: Place) -> str:
