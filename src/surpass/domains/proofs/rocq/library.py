@@ -183,11 +183,11 @@ def add(
 def proofs(base: sqlite3.Connection) -> Iterator[Proof]:
     """Yield all proofs, by name of the lemma and length. Raises DataError where a row is damaged."""
     found = defaultdict[str, list[Found]](list)
-    for proof, *row, seconds in base.execute(
+    for proof, run, part, policy, seed, date, seconds in base.execute(
         "SELECT proof, run, part, policy, seed, date, seconds FROM found ORDER BY date, run, part"
     ):
-        with _whole(*row):
-            found[proof].append(Found(*row, float(seconds)))
+        with _whole(run, part, policy, seed, date):
+            found[proof].append(Found(run, part, policy, seed, date, float(seconds)))
     rows = base.execute(
         "SELECT proofs.id, problem, context, features, script, trust, evidence FROM proofs JOIN lemmas "
         "ON lemmas.id = lemma ORDER BY key, lemma, length, script"
@@ -217,12 +217,11 @@ def difficulty(base: sqlite3.Connection) -> dict[str, Difficulty]:
         "SELECT asked.key, shortest, human, coalesce(proofs, 0), tried, solved FROM asked LEFT JOIN shown USING (key)"
     )
     told = list[Difficulty]()
-    for key, *counts in rows:
+    for key, shortest, human, kept, tried, solved in rows:
         with _whole(key):
-            found = Difficulty(key, *(count if count is None else int(count) for count in counts))
-            if found.tried < 1:
-                raise ValueError(f"expected tries of {key}, found {found.tried}")
-            told.append(found)
+            if not tried >= 1:
+                raise ValueError(f"expected tries of {key}, found {tried}")
+            told.append(Difficulty(key, shortest, human, kept, tried, solved))
     told.sort(key=lambda one: (-one.rate, one.shortest is None, one.shortest or 0, one.key))
     return {one.key: one for one in told}
 
