@@ -27,8 +27,8 @@ from transformers import PreTrainedModel
 from surpass.core import Observation, Policy, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.domains.chess.blocks import Block, Blocks
 from surpass.domains.chess.character_player import CharacterPlayer
+from surpass.domains.chess.llama import quicken
 from surpass.domains.chess.model_player import Choice, ModelPlayer
-from surpass.domains.chess.norms import swap_norms
 from surpass.domains.chess.tokens import Characters, Moves
 from surpass.errors import DataError
 from surpass.models.checkpoint import CPU, Placement
@@ -72,7 +72,7 @@ class Pupil:
         self.network, self.vocabulary, self.placement = network, vocabulary, placement
         nn.Module.to(network, placement.device, placement.dtype)
         if torch.device(placement.device).type == "cpu" and not compiled:
-            swap_norms(network)
+            quicken(network)
         body = network.base_model
         self._body: Callable[..., Any] = torch.compile(body, dynamic=False) if compiled else body
         self._head: nn.Module = network.get_output_embeddings()  # type: ignore[no-untyped-call]

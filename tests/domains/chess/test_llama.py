@@ -1,0 +1,82 @@
+"""Parts of Llama with gradients of their own say what Llama says, with its gradients."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm
+
+from surpass.domains.chess.llama import Attention, RMSNorm, _Rotation, quicken
+
+
+def network(implementation: str = "sdpa") -> PreTrainedModel:
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=11,
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        attn_implementation=implementation,
+    )
+    made: PreTrainedModel = LlamaForCausalLM(shape).double().train(False)
+    for weight in made.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return made
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_network_says_the_same_with_the_same_gradients(implementation: str, apart: bool) -> None:
+    theirs = network(implementation)
+    ours = copy.deepcopy(theirs)
+    quicken(ours)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert {type(module) for module in ours.modules()} & {LlamaRMSNorm, LlamaAttention} == set()
+    tokens, position, mask = torch.arange(10).view(2, 5), None, None
+    if apart:  # two games in a row
+        position = torch.tensor([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]])
+        before = torch.ones(5, 5, dtype=torch.bool).tril()
+        game = torch.tensor([[0, 0, 0, 1, 1], [0, 1, 1, 1, 1]])
+        seen = (before & (game[:, :, None] == game[:, None, :]))[:, None]
+        mask = torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, -torch.inf)
+    said = [one(tokens, attention_mask=mask, position_ids=position, use_cache=False).logits for one in (theirs, ours)]
+    torch.testing.assert_close(*said)
+    for logits in said:
+        torch.autograd.backward(logits.square().sum())
+    for (name, weight), own in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, weight.grad, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_with_a_cache_the_answers_are_those_without() -> None:
+    ours = network()
+    quicken(ours)
+    tokens = torch.arange(10).view(2, 5)
+    with torch.no_grad():
+        whole = ours(tokens, use_cache=False).logits
+        first = ours(tokens[:, :3], use_cache=True)
+        rest = ours(tokens[:, 3:], past_key_values=first.past_key_values, use_cache=True).logits
+    torch.testing.assert_close(torch.cat([first.logits, rest], 1), whole)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    torch.manual_seed(1)
+    norm = LlamaRMSNorm(6).double()
+    norm.__class__ = RMSNorm
+    hidden = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, (hidden,))
+    states = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    angle = torch.randn(1, 1, 4, 3, dtype=torch.float64).repeat(1, 1, 1, 2)
+    assert torch.autograd.gradcheck(lambda given: _Rotation.apply(given, angle.cos(), angle.sin()), (states,))
+
+
+def test_what_is_quick_already_stays() -> None:
+    ours = network()
+    quicken(ours)
+    quicken(ours)
+    assert sum(type(module) is Attention for module in ours.modules()) == 2
+    assert sum(type(module) is RMSNorm for module in ours.modules()) == 5
