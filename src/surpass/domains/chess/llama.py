@@ -53,13 +53,13 @@ class Attention(LlamaAttention):
     def forward(
         self,
         hidden_states: Tensor,
-        position_embeddings: tuple[Tensor, Tensor],
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:
         """Return what [B, L, H d] the columns have found, and the weights where the implementation gives them."""
-        if past_key_values is not None:
+        if past_key_values is not None or position_embeddings is None:
             return super().forward(hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs)
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key, value = (
