@@ -57,6 +57,15 @@ def test_measures_at_the_target_and_beside_it() -> None:
     assert away.elsewhere == pytest.approx(0.25)
 
 
+def test_a_small_model_can_tell_how_often_the_letter_of_the_prompt_was_written() -> None:
+    """Rotary positions alone would not: n equal tokens have the same states for every n."""
+    policy = small_model("01", 3, seed=3)
+    leaves = [leaf for leaf in texts(Word({"0": 1.0}, 1.0), policy) if leaf.actions[0].startswith("::")]
+    with torch.no_grad():
+        first, second = policy.logp(leaves)[0, :2].tolist()
+    assert abs(first - second) > 1e-3
+
+
 def test_all_that_a_small_model_can_write_is_listed_once() -> None:
     domain = Word({"0": 1.0, "01": 0.5}, 1.0)
     policy = small_model("01", 3, seed=3)

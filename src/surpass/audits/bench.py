@@ -82,6 +82,7 @@ def audit(cell: Cell, steps: int = 0) -> Outcome:
         heads=arm.made_heads(task),
         group=arm.samples * task.group if "samples" in learns_from else 0,
         demonstrations=shown,
+        reference=task.reference if arm.relative else None,
     )
     learned = last.get("log_z")
     error = None if learned is None or target.log_z is None else abs(learned - target.log_z)

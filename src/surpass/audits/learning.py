@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surpass.core import Trajectory
+from surpass.core import Trainable, Trajectory
 from surpass.objectives.batch import Heads, Metrics, Objective
 from surpass.recipe import Parts, TrainConfig
 from surpass.search.sampling import sample
@@ -35,6 +35,7 @@ def learn(
     heads: Heads | None = None,
     group: int = 0,
     demonstrations: Sequence[Trajectory] = (),
+    reference: Trainable | None = None,
 ) -> Metrics:
     """Train `task.policy` in place, on `group` samples a step and on all demonstrations; return the last metrics."""
     config = replace(
@@ -53,7 +54,7 @@ def learn(
         domain=task.domain if group else None,
         search=partial(sample, n=group, max_steps=task.max_steps) if group else None,
         demonstrations={task.problem.key: demonstrations} if demonstrations else {},
-        reference=task.reference,
+        reference=reference,
         heads=heads or Heads(),
     )
     with tempfile.TemporaryDirectory() as folder, _quiet(), one_thread():

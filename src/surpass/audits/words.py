@@ -22,7 +22,10 @@ from surpass.models.checkpoint import Weights
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.presets import preset
 
-PROMPT = ":"  # all that a language model reads; as a letter it is wrong
+COLON = ":"  # as a letter it is wrong
+# All that a language model reads. The end marker comes first: a transformer with rotary positions that reads one letter
+# n times has the same states for every n, so after the prompt ":" it could not tell "" from ":", nor learn all targets.
+PROMPT = "\n" + COLON
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def small_model(letters: str, longest: int, *, seed: int) -> LanguageModel:
     An action has at most `longest` tokens, the end included. Text in other letters has no tokens.
     """
     shape = preset("tiny")
-    names = {"\n": 0, PROMPT: 1, **{letter: 2 + i for i, letter in enumerate(letters)}}
+    names = {"\n": 0, COLON: 1, **{letter: 2 + i for i, letter in enumerate(letters)}}
     raw = Tokenizer(models.BPE(vocab=names, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     raw.decoder = decoders.Fuse()
