@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, TrainerCallback
 pytest.importorskip("trl", reason="needs the extra [trl]: pip install 'surpass[trl]'")
 
 from datasets import Dataset
-from trl import GRPOConfig, RLOOConfig, RLOOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from surpass.core import Observation, Problem, Proposal, Status, Step, Trajectory, Verdict
 from surpass.errors import ConfigError, DataError
@@ -25,6 +25,7 @@ from surpass.integrations.trl import NEUTRAL, GFlowNetConfig, GFlowNetTrainer, c
 from surpass.models.hf import LanguageModel, Layout
 from surpass.objectives.balance import log_variance
 from surpass.objectives.batch import collate, push
+from surpass.objectives.gradient import grpo
 from tests.integrations import tiny
 
 # TRL and transformers still call each other by names that transformers renames.
@@ -210,6 +211,43 @@ def test_on_fresh_samples_the_gradient_is_that_of_rloo(folder: str, tmp_path: Pa
     ours, theirs = gradients[0], 2 * (n - 1) / (n * beta) * gradients[1]
     error = ((ours - theirs).norm() / ours.norm()).item()
     assert error < 1e-4 if iterations == 1 else error > 1e-3
+
+
+def test_our_grpo_is_that_of_trl(folder: str, tmp_path: Path) -> None:
+    """TRL's own GRPOTrainer: the same losses and gradients, in the second pass, where ratios are clipped, too."""
+    gradients, losses = [], []
+    ours = partial(GFlowNetTrainer, objective=partial(grpo, clip=0.2, kl=0.5, scale="none"))
+    for kind, config in ((ours, GFlowNetConfig), (GRPOTrainer, GRPOConfig)):
+        last = LastStep()
+        args = config(
+            str(tmp_path),
+            beta=0.5,
+            epsilon=0.2,
+            loss_type="grpo",
+            scale_rewards="none",
+            use_bias_correction_kl=False,  # TRL's default weighs the KL term by the ratio; the published one does not
+            num_iterations=2,
+            max_steps=2,
+            num_generations=8,
+            mask_truncated_completions=False,
+            max_completion_length=4,
+            per_device_train_batch_size=16,
+            max_grad_norm=0.0,
+            optim="sgd",
+            learning_rate=1.0,
+            lr_scheduler_type="constant",
+            logging_steps=1,
+            **QUIET,
+        )
+        made = kind(folder, reward, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}))
+        made.add_callback(last)
+        made.train()
+        gradients.append(torch.cat([last.gradient[name].flatten() for name in sorted(last.gradient)]))
+        losses.append([line["loss"] for line in made.state.log_history if "loss" in line])
+        if kind is ours:
+            assert [line["gflownet/clipped"] > 0 for line in made.state.log_history[:2]] == [False, True]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-6)
+    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()
 
 
 def test_a_resumed_run_ends_as_the_whole_one(folder: str, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def reinforce(batch: Batch, *, kl: float = 0.0, utility: Utility = log_reward_it
 
     With `kl`, r_i loses kl k1 of the whole trajectory: a KL term in the reward. The gradient is without bias that of
     -(E[r] - kl KL(P_F || p_ref)). A problem with one trajectory has no baseline: it contributes nothing and is counted
-    (`groups_of_one`). Raises ConfigError for `kl` without a reference.
+    (`groups_of_one`). Fixed point: with `kl` P_F proportional to p_ref exp(r / kl), where all A_i vanish; without
+    it a reward maximiser: no unique one. Raises ConfigError for `kl` without a reference.
     """
     reward = _reward(batch, utility)
     if kl:
@@ -106,8 +107,8 @@ def ppo(
     A step (a whole action) is one decision: ratio, value and advantage are the step's. A_k = sum_l lam^l delta_{k+l},
     delta_k = reward_k + V_{k+1} - V_k, and return_k = A_k + V_k without gradient. The last step earns r; with `kl` each
     step pays kl k1, a KL term in the reward. With lam = 1, or with exact values, the gradient of a first pass is
-    without bias that of -(E[r] - kl KL(P_F || p_ref)). Raises ConfigError without the head `value`, or for `kl` without
-    a reference.
+    without bias that of -(E[r] - kl KL(P_F || p_ref)), so the fixed point is that of `reinforce`. Raises ConfigError
+    without the head `value`, or for `kl` without a reference.
     """
     value = needed(batch.value, "value", "ppo").double()
     width, steps = value.shape[1], batch.steps()[:, None]
