@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from surpass.audits.spaces import correlation, coverage, measure, total_variation
-from surpass.audits.words import PROMPT, Word, prefix_reward, small_model, texts
+from surpass.audits.words import PROMPT, START, Word, prefix_reward, small_model, texts
 from surpass.models.layout import ids
 from tests.audits.examples import space
 
@@ -60,7 +60,7 @@ def test_measures_at_the_target_and_beside_it() -> None:
 def test_a_small_model_can_tell_how_often_the_letter_of_the_prompt_was_written() -> None:
     """Rotary positions alone would not: n equal tokens have the same states for every n."""
     policy = small_model("01", 3, seed=3)
-    leaves = [leaf for leaf in texts(Word({"0": 1.0}, 1.0), policy) if leaf.actions[0].startswith("::")]
+    leaves = [leaf for leaf in texts(Word({"0": 1.0}, 1.0, START), policy) if leaf.actions[0].startswith("::")]
     with torch.no_grad():
         first, second = policy.logp(leaves)[0, :2].tolist()
     assert abs(first - second) > 1e-3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -248,6 +250,32 @@ def test_our_grpo_is_that_of_trl(folder: str, tmp_path: Path) -> None:
             assert [line["gflownet/clipped"] > 0 for line in made.state.log_history[:2]] == [False, True]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-6)
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_gradient_of_one_large_batch(folder: str, tmp_path: Path) -> None:
+    """Two processes with half of the group each: gathered, weighed and averaged as in one `collate` of all."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launch, "-m", "tests.integrations.across", folder, str(tmp_path)], check=True, timeout=300)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert [one["processes"] for one in found] == [2, 2]
+    assert {int(group) for one in found for part in one["met"] for group in part["group"]} == {0}
+    plays = trajectories([part for one in found for part in one["met"]])
+    assert 5 < len(plays) < 16
+    policy = LanguageModel.load(folder, layout=Layout("", 16, tiny.LIMIT))
+
+    def log_reward(some: list[Trajectory]) -> Tensor:
+        return torch.tensor(reward([play.actions[0] for play in some]))
+
+    batch = collate(policy, plays, log_reward, reference=policy.frozen_copy())  # type: ignore[arg-type]
+    loss, _ = log_variance(batch, beta=1 / 0.5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    push(policy, plays, batch)
+    for name, parameter in policy.network.named_parameters():
+        assert parameter.grad is not None
+        for one in found:
+            error = (one["gradient"][name] - parameter.grad).norm() / parameter.grad.norm().clamp(min=1e-6)
+            assert error < 1e-4, name
 
 
 def test_a_resumed_run_ends_as_the_whole_one(folder: str, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Arm:
     patience: int = 1  # times the steps of a transformer
     calm: bool = False  # a transformer takes steps of half the length, twice as many: or its own samples lose solutions
     samples: int = 1  # times the samples of a step: where noise does not vanish at the fixed point
+    breadth: Mapping[str, int] = field(default_factory=dict)  # the same of a task alone: where much of X is rarely met
 
     @property
     def promised(self) -> bool:
@@ -135,7 +136,8 @@ ARMS: dict[str, Arm] = {
         partial(_posterior, relative=False),
         options={"beta": 1.0, "relative": False},
         relative=False,
-        patience=5,
+        patience=3,
+        breadth={"bit_words": 16},
     ),
     "trajectory_balance": Arm(
         "trajectory_balance", POSTERIOR, _posterior, options=BETA, heads=("log_z",), effort=2, calm=True

@@ -80,7 +80,7 @@ def audit(cell: Cell, steps: int = 0) -> Outcome:
         arm.function(),
         numbers(task, arm, seed=seed, steps=steps),
         heads=arm.made_heads(task),
-        group=arm.samples * task.group if "samples" in learns_from else 0,
+        group=task.group * arm.breadth.get(name, arm.samples) if "samples" in learns_from else 0,
         demonstrations=shown,
         reference=task.reference if arm.relative else None,
     )

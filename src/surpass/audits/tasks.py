@@ -33,7 +33,7 @@ from torch import Tensor
 
 from surpass.audits.learning import learn
 from surpass.audits.spaces import Space, listed
-from surpass.audits.words import Letters, Word, prefix_reward, small_model, texts
+from surpass.audits.words import START, Letters, Word, prefix_reward, small_model, texts
 from surpass.core import Domain, Problem, Trajectory
 from surpass.domains.proofs.kernel.domain import Kernel
 from surpass.domains.proofs.kernel.domain import pose as formula
@@ -175,12 +175,12 @@ def bit_words(seed: int) -> Task:
     """A transformer writes a word of bits."""
     words = ["".join(word) for length in range(1, 5) for word in product("01", repeat=length)]
     worth = {word: exp(-sum(a == b for a, b in pairwise(word))) for word in words}
-    return _written("bit_words", Word(worth, exp(-0.5)), "01", 5, seed)
+    return _written("bit_words", Word(worth, exp(-0.5), START), "01", 5, seed)
 
 
 def integer(seed: int) -> Task:
     """A transformer names a whole number."""
-    return _written("integer", Word({str(number): 1.0 for number in range(20)}, 1.0), "0123456789", 3, seed)
+    return _written("integer", Word({str(number): 1.0 for number in range(20)}, 1.0, START), "0123456789", 3, seed)
 
 
 def letters(seed: int) -> Task:

@@ -22,10 +22,10 @@ from surpass.models.checkpoint import Weights
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.presets import preset
 
-COLON = ":"  # as a letter it is wrong
-# All that a language model reads. The end marker comes first: a transformer with rotary positions that reads one letter
-# n times has the same states for every n, so after the prompt ":" it could not tell "" from ":", nor learn all targets.
-PROMPT = "\n" + COLON
+PROMPT = ":"  # the last that a language model reads; as a letter it is wrong
+# What comes before it, where nothing was written yet. A transformer with rotary positions that has read one letter n
+# times has the same states for every n: after ":" alone it could not tell "" from ":", nor learn every target.
+START = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Word:
 
     worth: Mapping[str, float] = field(hash=False)
     solved: float
+    shown: str = ""  # all that is observed
 
     def problems(self, split: str) -> Iterable[Problem]:
         """Yield the one problem there is, whatever the split."""
@@ -91,7 +92,7 @@ class Word:
         return State(problem.key)
 
     def observe(self, state: State) -> Observation:
-        return Observation("", None, 0, state.text)
+        return Observation(self.shown, None, 0, state.text)
 
     def step(self, state: State, action: str) -> State:
         """Return the finished state; a second word is rejected."""
@@ -107,7 +108,7 @@ def small_model(letters: str, longest: int, *, seed: int) -> LanguageModel:
     An action has at most `longest` tokens, the end included. Text in other letters has no tokens.
     """
     shape = preset("tiny")
-    names = {"\n": 0, COLON: 1, **{letter: 2 + i for i, letter in enumerate(letters)}}
+    names = {START: 0, PROMPT: 1, **{letter: 2 + i for i, letter in enumerate(letters)}}
     raw = Tokenizer(models.BPE(vocab=names, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     raw.decoder = decoders.Fuse()
