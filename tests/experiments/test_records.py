@@ -10,7 +10,7 @@ import pytest
 
 from surpass.errors import ConfigError, DataError
 from surpass.experiments import EXPERIMENTS
-from surpass.experiments.records import begin
+from surpass.experiments.records import begin, units
 from surpass.experiments.stored import restored, stored_config
 from surpass.recorded import run_at
 
@@ -73,3 +73,13 @@ def test_a_part_is_opened_or_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seed differ"):
         run_at(tmp_path / "part", {"arm": "gfn", "seed": 1})
     assert run_at(tmp_path / "part", {"arm": "gfn", "seed": 1}, free=("seed",)) == run
+
+
+def test_a_seed_that_was_not_finished_is_no_unit(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        kept = run_at(tmp_path / "search" / f"arm-{seed}", {"problems": 0})
+        kept.append([])
+        if seed == 0:
+            kept.write_summary({"problems": 0})
+    assert [one.seed for one in units(tmp_path, "arm")] == [0]
+    assert [one.seed for one in units(tmp_path, "other")] == []

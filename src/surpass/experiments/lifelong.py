@@ -72,7 +72,7 @@ class Config:
     files: int = 12  # source files of each library that policies act in, at most; each needs a live prover
     lemmas: int = 400  # training lemmas of each library, of all its files, at most
     problems: int = 32  # held-out lemmas of each library, at most
-    model: str = "mini"  # a preset to train from scratch
+    model: str = "tiny"  # a preset to train from scratch
     steps: int = 250  # of training, for each library
     batch: int = 8  # proofs of a step
     rate: float = 2e-3  # learning rate of each library, cosine
@@ -92,7 +92,6 @@ PRESETS: Mapping[str, Config] = {
         files=3,
         lemmas=12,
         problems=3,
-        model="tiny",
         steps=4,
         batch=4,
         explore=2,
@@ -369,19 +368,20 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     names = [one["name"] for one in summary["stages"]]
     heads = [f"{name} after {names[i]}" for i in range(len(names)) for name in names]
     shown = []
-    for kind, title in (
-        ("solved", "held-out lemmas solved"),
-        ("nats", "log-likelihood of held-out human tactics, nats"),
+    for kind, digits, title in (
+        ("solved", 3, "held-out lemmas solved"),
+        ("nats", 1, "log-likelihood of held-out human tactics, nats"),  # three digits would be cut at 80 columns
     ):
         table = Table("arm", *heads, "forgetting", "backward (95 %)", "plasticity (95 %)", title=title)
         for arm, row in summary["lifelong"].items():
             found = row[kind]
-            cells = [f"{value:.3f}" for line in found["table"] for value in line]
+            cells = [f"{value:.{digits}f}" for line in found["table"] for value in line]
             told = [
-                f"{found[name]:+.3f} ({found[f'{name}_ci95'][0]:+.3f} to {found[f'{name}_ci95'][1]:+.3f})"
+                f"{found[name]:+.{digits}f} "
+                f"({found[f'{name}_ci95'][0]:+.{digits}f} to {found[f'{name}_ci95'][1]:+.{digits}f})"
                 for name in ("backward", "plasticity")
             ]
-            table.add_row(arm, *cells, f"{found['forgetting']:.3f}", *told)
+            table.add_row(arm, *cells, f"{found['forgetting']:.{digits}f}", *told)
         shown.append(table)
     gains = Table("difference at the end", "mean", "95 % interval, paired")
     for name, row in summary["comparisons"].items():

@@ -95,8 +95,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def units(folder: Path, arm: str) -> Iterator[Unit]:
-    """Yield what an arm did with each seed."""
-    for path in sorted((folder / "search").glob(f"{arm}-*")):
+    """Yield what an arm did with each seed that it has finished: a run may go on with fewer than it began with."""
+    for path in sorted(one.parent for one in (folder / "search").glob(f"{arm}-*/summary.json")):
         samples = folder / "samples" / path.name
         yield Unit(
             int(path.name.rpartition("-")[2]),
