@@ -89,6 +89,8 @@ class Config:
 PRESETS: Mapping[str, Config] = {
     "tiny": Config(
         arms=ARMS[:2],
+        max_sentences=4,
+        max_chars=250,
         files=3,
         lemmas=12,
         problems=3,
