@@ -6,7 +6,6 @@ This module is also the experiment that it runs: `Config`, `PRESETS` and `main`.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -62,17 +61,14 @@ def stored(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / "config.json").read_text()))
 
 
-def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from surpass import cli; assert cli.main(['--help']) == 0; "
         "print(sorted({'torch', 'transformers', 'numpy', 'plotly'} & set(sys.modules)))"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    taken = time.perf_counter() - start
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(command.split()[0] in done.stdout for command in cli.COMMANDS)
-    assert taken < (6 if "PYTEST_XDIST_WORKER" in os.environ else 1.5)  # 0.3 s on an idle machine
 
 
 def test_a_run_takes_its_preset_then_its_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

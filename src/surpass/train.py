@@ -169,7 +169,8 @@ def _learn(
         row["gradient_norm"] = norms[0]
         if not all(map(math.isfinite, norms)):
             break
-        optimiser.step()
+        optimiser.step()  # fused, it does not count its changes of weights, by which caches know old ones
+        torch.autograd.graph.increment_version([p for group in optimiser.param_groups for p in group["params"]])
         row["not_finite_in_a_row"] = 0.0
         if not again:
             _remember(parts, fresh, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +36,16 @@ def dying(ended: Callable[[], None]) -> tuple[str, int]:
     os._exit(3)
 
 
+class Unborn:
+    """A way whose process ends as it is read there."""
+
+    def __call__(self, ended: Callable[[], None]) -> tuple[str, int]:
+        raise AssertionError
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (3,)
+
+
 def test_each_turn_holds_a_step_of_each_and_nobody_steps_at_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     seconds, found = in_turns({name: partial(stepping, log, name, 3) for name in "ab"}, 3)
@@ -52,6 +63,7 @@ def test_each_turn_holds_a_step_of_each_and_nobody_steps_at_once(tmp_path: Path)
     [
         (failing, "bad: (?s:.*)ValueError: no more"),
         (dying, "bad: its process has died"),
+        (Unborn(), "bad: its process has died"),
         (partial(stepping, Path(os.devnull), "b", 1), "bad: expected its step, found its end"),
         (partial(stepping, Path(os.devnull), "b", 9), "bad: expected its end, found its step"),
     ],
@@ -60,5 +72,7 @@ def test_a_way_that_fails_or_takes_another_number_of_steps_is_told_by_name(
     way: Callable[[Callable[[], None]], tuple[str, int]], said: str
 ) -> None:
     good: Callable[[Callable[[], None]], tuple[str, int]] = partial(stepping, Path(os.devnull), "a", 3)
+    before = set(multiprocessing.active_children())
     with pytest.raises(SurpassError, match=said):
         in_turns({"good": good, "bad": way}, 3)
+    assert set(multiprocessing.active_children()) <= before

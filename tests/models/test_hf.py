@@ -74,6 +74,13 @@ def test_a_long_prompt_keeps_its_tail_and_separator(seq2seq: LanguageModel) -> N
     assert seq2seq.tokenizer.decode(list(encoded[-5:])) == "tail</s>"
 
 
+def test_a_prompt_of_no_tokens_is_refused() -> None:
+    policy = LanguageModel(causal().weights, Layout("", 64, 16))
+    policy._before = ()  # as where the tokenizer has no token that begins a text
+    with pytest.raises(ModelError, match="separator"):
+        policy.propose([Observation("x"), Observation("")], 1, seeds=[0, 1])
+
+
 def test_logp_is_laid_out_by_step_with_gradient() -> None:
     policy = causal()
     first, second = observations(1, 2)

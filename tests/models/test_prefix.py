@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surpass.conformance import check_policy
 from surpass.core import Observation, Proposal
 from surpass.errors import ConfigError, ModelError
+from surpass.models import prefix
 from surpass.models.hf import LanguageModel, Layout
 from surpass.models.prefix import PASS, PrefixCache, blocks, waiting
 from surpass.models.ragged import BLOCK, Rows
-from tests.models.tiny import causal, observations, save_byt5
+from surpass.objectives.batch import log_return
+from surpass.objectives.likelihood import likelihood
+from surpass.recipe import Parts, TrainConfig
+from surpass.store import Run
+from surpass.train import train
+from tests.models.tiny import causal, observations, save_byt5, trajectory
 
 TINY: dict[str, Any] = {
     "vocab_size": 8,
@@ -114,6 +123,36 @@ def test_other_weights_are_noticed(policy: LanguageModel) -> None:
     assert [[one.tokens for one in row] for row in after] != [[one.tokens for one in row] for row in before]
     alike(view.propose(SEEN, 4, seeds=SEEDS), after)
     assert view.frozen_copy().prefixes is None
+
+
+def test_a_step_of_training_is_noticed(tmp_path: Path) -> None:
+    view = copy.deepcopy(causal()).remembering()
+    before = view.propose(SEEN, 4, seeds=SEEDS)
+    shown = trajectory((SEEN[0], before[0][0]))
+    parts: Parts[Hashable] = Parts(
+        view, (), partial(likelihood, accepted_only=False), log_return, lessons=lambda step: [shown]
+    )
+    train(TrainConfig(steps=1, learning_rate=0.03), parts, Run.create(tmp_path / "run", {}))
+    found = view.propose(SEEN, 4, seeds=SEEDS)
+    view.prefixes = None
+    after = view.propose(SEEN, 4, seeds=SEEDS)
+    assert [[one.tokens for one in row] for row in after] != [[one.tokens for one in row] for row in before]
+    alike(found, after)
+
+
+def test_blocks_that_were_not_copied_are_forgotten(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = policy.remembering()
+
+    def interrupted(_: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prefix, "_pieces", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            view.propose(SEEN, 3, seeds=SEEDS)
+    assert view.prefixes is not None
+    assert len(view.prefixes) == 0
+    alike(view.propose(SEEN, 3, seeds=SEEDS), policy.propose(SEEN, 3, seeds=SEEDS))
 
 
 @pytest.mark.parametrize("slots", [1, 2, 7])

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from surpass.models.decode import Sampling, sample
 from surpass.models.hf import LanguageModel
-from surpass.models.ragged import CALL, _spans
+from surpass.models.ragged import CALL, Rows, _spans
 from tests.models.tiny import causal, observations
 
 
@@ -94,6 +95,28 @@ def test_a_network_without_the_interface_gets_padded_rows_and_says_the_same(poli
     for row, other in zip(*found, strict=True):
         assert [one.tokens for one in row] == [one.tokens for one in other]
         assert [one.logp for one in row] == pytest.approx([one.logp for one in other], abs=1e-4)
+
+
+def test_a_network_on_several_devices_gets_padded_rows_and_no_indices(
+    policy: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = LlamaForCausalLM(
+        LlamaConfig(vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1)
+    )
+    assert not Rows(network, 2, 4, pad=0).padded
+    network.lm_head.to("meta")
+    assert Rows(network, 2, 4, pad=0).padded
+    kept = list[object]()
+    forward = policy.network.forward
+
+    def heard(**given: Any) -> Any:
+        kept.append(given["logits_to_keep"])
+        return forward(**given)
+
+    monkeypatch.setattr(policy.network, "forward", heard)
+    policy.propose(observations(3), 4, seeds=[0])  # one row, which is not padded
+    assert kept[0] == 1
+    assert {type(one) for one in kept} == {int}
 
 
 def test_attention_is_put_back_when_a_pass_fails(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,23 +45,25 @@ def in_turns(
             pipes[name] = stack.enter_context(closing(ours))
             process = context.Process(target=_alone, args=(ways[name], theirs), daemon=True)
             process.start()
+            assert process.pid is not None
+            stack.callback(process.join)
+            stack.callback(kill_tree, process.pid)
             theirs.close()
-            stack.callback(kill_tree, process.pid or 0)
         for _ in range(steps):
             for name in rng.sample(names, len(names)):
-                pipes[name].send(None)
-                seconds[name].append(_said(name, pipes[name], "step"))
+                seconds[name].append(_turn(name, pipes[name], "step"))
         found = dict[str, Found]()
         for name in names:  # what comes after the last step
-            pipes[name].send(None)
-            found[name] = _said(name, pipes[name], "end")
+            found[name] = _turn(name, pipes[name], "end")
     return {name: np.array(seconds[name][1:]) for name in names}, found
 
 
-def _said(name: str, pipe: Connection[None, Any], expected: str) -> Any:
+def _turn(name: str, pipe: Connection[None, Any], expected: str) -> Any:
+    """Let a way go on; return what it tells when it stops."""
     try:
+        pipe.send(None)
         kind, told = pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):  # the latter where it died before its turn
         kind, told = "died", "its process has died"
     if kind != expected:
         told = told if kind in ("failed", "died") else f"expected its {expected}, found its {kind}"

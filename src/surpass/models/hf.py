@@ -161,13 +161,19 @@ class LanguageModel:
     # Text and tokens
 
     def prompts(self, observations: Sequence[Observation]) -> list[Tokens]:
-        """Return the prompt of each observation: the end of its text, as much as fits, and the separator."""
+        """Return the prompt of each observation: the end of its text, as much as fits, and the separator.
+
+        Raises ModelError for a prompt of no tokens: no text, where the layout and the tokenizer add nothing.
+        """
         texts = list(dict.fromkeys(observation.text for observation in observations))
         rows = ids(self.tokenizer, texts) if texts else []
         body = {text: row[-self._room :] for text, row in zip(texts, rows, strict=True)}
-        return [
+        found = [
             (*self._before, *body[observation.text], *self._separator, *self._after) for observation in observations
         ]
+        if not all(found):
+            raise ModelError("A prompt needs a token, found an observation without text: give the layout a separator.")
+        return found
 
     def encode(self, action: str) -> tuple[int, ...]:
         """Return the tokens of an action, the end marker included; raises ModelError for more than one line."""

@@ -9,7 +9,8 @@ with hashed blocks (vLLM, arXiv 2309.06180); here blocks are copied into the row
     pool  of each layer, keys and values [slots * BLOCK, H, d]        H heads of size d
 
 A cached block belongs to the weights that made it: the cache empties itself when they, their device or the precision
-change. A change through `tensor.data` goes unnoticed, as it does for autograd; call `clear` then.
+change. A change through `tensor.data`, or by a fused optimiser of another loop than `train`, is not counted by torch
+and goes unnoticed; call `clear` then.
 Not here: running the network (`decode.py`). Encoder-decoders read a prompt in both directions and have no prefixes.
 """
 
@@ -95,6 +96,13 @@ class PrefixCache:
 
     def keep(self, rows: Rows, prompts: Mapping[int, Tokens]) -> None:
         """Store the blocks of the prompts that rows, by number, hold; nothing if all of them would not fit in."""
+        try:
+            self._keep(rows, prompts)
+        except BaseException:
+            self.clear()  # slots may have been given to blocks that were not copied
+            raise
+
+    def _keep(self, rows: Rows, prompts: Mapping[int, Tokens]) -> None:
         if not self._pool:
             size = sum(room[0, :BLOCK].nbytes for layer in rows.layers for room in layer.rooms)
             self._room = max(1, int(self.megabytes * 2**20) // size)

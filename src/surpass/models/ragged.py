@@ -11,9 +11,9 @@ asks what the row holds, under a mask. Rows of like size ask together, padded to
     attention      n n n    . n             [rows, H, Q, d]: one call for each `Span`
                             n n
 
-This needs a network that computes attention by `sdpa`, through the interface of transformers; any other gets the tokens
-of several rows padded, [B, Q], and the answers are the same. Which columns a token sees, and which tokens come next, is
-said by `decode.py`; that a network heeds it is tried by `probe.py`.
+This needs a network on one device that computes attention by `sdpa`, through the interface of transformers; any other
+gets the tokens of several rows padded, [B, Q], and the answers are the same. Which columns a token sees, and which
+tokens come next, is said by `decode.py`; that a network heeds it is tried by `probe.py`.
 
 Legend: B rows, T new tokens, Q most new tokens of a row, K columns, H heads of size d, W wanted tokens, V vocabulary.
 """
@@ -73,7 +73,9 @@ class Rows:
 
     def __init__(self, network: PreTrainedModel, count: int, columns: int, *, pad: int) -> None:
         self.network, self.pad, self.config = network, pad, network.config.get_text_config()
-        self.interface = network._supports_attention_backend and self.config._attn_implementation == "sdpa"
+        together = len({weight.device for weight in network.parameters()}) == 1  # else wanted ones lie elsewhere
+        sdpa = network._supports_attention_backend and self.config._attn_implementation == "sdpa"
+        self.interface = sdpa and together
         self.filled: Ints = np.zeros(count, dtype=np.int64)  # columns of each row in use
         self.columns = _blocks(columns) * BLOCK
         self.positions = torch.arange(self.columns, device=network.device).repeat(count, 1)  # of each column
@@ -123,8 +125,8 @@ class Rows:
             return
         spans = _spans(places.counts, np.where(places.counts > 0, self.filled + places.counts, 0), device)
         before, token = self.config._attn_implementation, _SPANS.set(spans)
-        self.config._attn_implementation = ATTENTION
         try:
+            self.config._attn_implementation = ATTENTION
             yield
         finally:
             self.config._attn_implementation = before
@@ -139,7 +141,8 @@ class Rows:
         row, ids, at = (torch.from_numpy(one).to(device) for one in (places.row, tokens, position))
         with self._passing(places):
             self.positions.view(-1)[self.into] = at
-            keep: Tensor | int = torch.from_numpy(wanted).to(device)
+            rest = len(tokens) - int(wanted[0])
+            keep: Tensor | int = rest if rest == len(wanted) else torch.from_numpy(wanted).to(device)
             if not self.padded:
                 ids, at, visible = ids[None], at[None], visible[None]
             else:  # padding sees everything, for a row of a softmax must not be empty

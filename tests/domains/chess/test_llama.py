@@ -80,6 +80,25 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(turned, (states,))
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_norms_are_as_exact_as_theirs_in_lower_precision(kind: torch.dtype) -> None:
+    torch.manual_seed(2)
+    theirs = LlamaRMSNorm(64)
+    ours = copy.deepcopy(theirs)
+    ours.__class__ = RMSNorm
+    hidden = 300 * torch.randn(5, 64)  # whose squares float16 does not hold
+    given = [hidden.to(kind).requires_grad_() for _ in range(2)]
+    with torch.autocast("cpu", torch.bfloat16):
+        said = [norm(one) for norm, one in zip((theirs, ours), given, strict=True)]
+        for one in said:
+            torch.autograd.backward(one.square().sum() + one[:, 0].sum())
+    assert said[0].dtype == said[1].dtype
+    tolerance = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(*said, **tolerance)
+    torch.testing.assert_close(given[1].grad, given[0].grad, **tolerance)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, **tolerance)
+
+
 def test_what_is_quick_already_stays() -> None:
     ours = network()
     quicken(ours)

@@ -23,6 +23,9 @@ class RMSNorm(LlamaRMSNorm):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return the normalised states, of the shape of those given."""
+        if hidden_states.element_size() < 4:  # squares need more than half precision: it takes them in float32
+            said: Tensor = super().forward(hidden_states)
+            return said
         normed: Tensor = _Norm.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
         return normed
 
@@ -32,7 +35,8 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vecdot(hidden, hidden).div_(hidden.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
+        with torch.autocast(hidden.device.type, enabled=False):  # it would take the squares in half precision
+            scale = torch.linalg.vecdot(hidden, hidden).div_(hidden.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
         normed: Tensor = hidden * scale
         ctx.save_for_backward(normed, scale, weight)
         return normed * weight
@@ -41,9 +45,10 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, scale, weight = ctx.saved_tensors
-        of_weight = torch.linalg.vecdot(gradient.flatten(0, -2), normed.flatten(0, -2), dim=0)
         inner = gradient * weight
-        along = torch.linalg.vecdot(inner, normed).div_(normed.shape[-1]).unsqueeze(-1)
+        with torch.autocast(normed.device.type, enabled=False):
+            of_weight = torch.linalg.vecdot(gradient.flatten(0, -2), normed.flatten(0, -2), dim=0)
+            along = torch.linalg.vecdot(inner, normed).div_(normed.shape[-1]).unsqueeze(-1)
         return inner.addcmul_(normed, along, value=-1).mul_(scale), of_weight, None
 
 
