@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from surpass.models import decode
 from surpass.models.decode import Sampling, sample
 from surpass.models.hf import LanguageModel
 from surpass.models.ragged import CALL, Rows, _spans
@@ -117,6 +120,28 @@ def test_a_network_on_several_devices_gets_padded_rows_and_no_indices(
     policy.propose(observations(3), 4, seeds=[0])  # one row, which is not padded
     assert kept[0] == 1
     assert {type(one) for one in kept} == {int}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_what_was_decoded_is_free_without_a_collection(
+    policy: LanguageModel, monkeypatch: pytest.MonkeyPatch, attention: str
+) -> None:
+    made = list[weakref.ref[Rows]]()
+
+    def noted(*given: Any, **named: Any) -> Rows:
+        rows = Rows(*given, **named)
+        made.append(weakref.ref(rows))
+        return rows
+
+    monkeypatch.setattr(decode, "Rows", noted)
+    monkeypatch.setattr(policy.network.config, "_attn_implementation", attention)
+    gc.collect()
+    gc.disable()
+    try:
+        policy.remembering().propose(observations(1, 9, 3), 4, seeds=[0, 1, 2])
+        assert [rows() for rows in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_attention_is_put_back_when_a_pass_fails(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

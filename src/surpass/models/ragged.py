@@ -20,6 +20,7 @@ Legend: B rows, T new tokens, Q most new tokens of a row, K columns, H heads of 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -177,7 +178,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rows = rows
+        self.rows: Rows = weakref.proxy(rows)  # in a cycle, what was decoded would lie around until it is collected
         self.rooms: list[Tensor] = []  # keys and values [B, columns, H, d]; none before the first come
 
     def open(self, both: Sequence[Tensor]) -> None:
