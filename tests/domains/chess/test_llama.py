@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -93,10 +94,10 @@ def test_norms_are_as_exact_as_theirs_in_lower_precision(kind: torch.dtype) -> N
         for one in said:
             torch.autograd.backward(one.square().sum() + one[:, 0].sum())
     assert said[0].dtype == said[1].dtype
-    tolerance = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(*said, **tolerance)
-    torch.testing.assert_close(given[1].grad, given[0].grad, **tolerance)
-    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, **tolerance)
+    alike = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+    alike(*said)
+    alike(given[1].grad, given[0].grad)
+    alike(ours.weight.grad, theirs.weight.grad)
 
 
 def test_what_is_quick_already_stays() -> None:
