@@ -33,7 +33,7 @@ def test_a_failing_engine_is_a_verifier_error_and_no_process_stays(behaviour: st
         began = time.monotonic()
         with pytest.raises(VerifierError, match=said):
             engine.think("startpos", "nodes 1")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert engine._process.poll() is not None
         with pytest.raises(VerifierError):
             engine.think("startpos", "nodes 1")

@@ -143,9 +143,9 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     note = str(tmp_path / "pid")
     code = f"import subprocess\nopen({note!r}, 'w').write(str(subprocess.Popen(['sleep', '1000']).pid))\n"
     start = time.monotonic()
-    verdict = judged(program(f"{code}time.sleep(1000)", timeout=1.5))
-    assert time.monotonic() - start < 10
-    assert "did not end within 1.5 s" in verdict.evidence
+    verdict = judged(program(f"{code}time.sleep(1000)", timeout=4))
+    assert time.monotonic() - start < 100
+    assert "did not end within 4 s" in verdict.evidence
     assert gone(int((tmp_path / "pid").read_text()))
 
 
@@ -153,7 +153,7 @@ def test_a_child_that_holds_the_pipes_holds_nobody_up(tmp_path: Path) -> None:
     code = "import subprocess\nprint('{\"welfare\": 1}', flush=True)\nsubprocess.Popen(['sleep', '1000'])"
     start = time.monotonic()
     assert judged(program(code)).returns == (1.0,)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 100
 
 
 def test_a_program_that_prints_without_end_is_stopped() -> None:
