@@ -84,7 +84,7 @@ def test_a_statement_takes_what_it_takes_and_one_that_takes_too_much_stops_nothi
             verdict = replay(domain, endless, ["reflexivity."]).verdict
             assert verdict.status is Status.UNKNOWN
             assert "stating the lemma: the prover was killed after 4 s" in verdict.evidence
-        assert time.monotonic() - began < 10, "it is asked once"
+        assert time.monotonic() - began < 3 * 4, "it is asked once"
         assert replay(domain, quick, ["reflexivity."]).solved
 
 
