@@ -153,6 +153,7 @@ ARMS: dict[str, Arm] = {
         heads=("prefix",),
         conditional=True,
         shown=True,
+        calm=True,
     ),
     "flowrl": Arm(
         "flowrl",
