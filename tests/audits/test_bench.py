@@ -66,7 +66,7 @@ def test_a_wrong_objective_is_caught(options: dict[str, object], monkeypatch: py
 
 
 def test_a_small_transformer_learns_from_what_it_samples() -> None:
-    outcome = audit(("bit_words", "log_variance", 0), steps=20)
+    outcome = audit(("bit_words", "log_variance", 0), steps=40)
     (before,), (after,) = outcome.before.values(), outcome.after.values()
     assert before.elsewhere > 0.1 > after.elsewhere_target
     assert after.elsewhere < before.elsewhere / 2
