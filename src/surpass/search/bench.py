@@ -142,7 +142,8 @@ class Report:
         if self.remembered is not None:
             caption += f"; {self.remembered:.0%} of the verdicts on proofs known from another way"
         table = Table(title="Expansions", caption=caption)
-        for column in ("", "a second", "a processor second", "model batch", "model", "verifier", "reused", "solved"):
+        columns = "", "a\nsecond", "a CPU\nsecond", "model\nbatch", "model", "verifier", "reused", "solved"
+        for column in columns:
             table.add_column(column, justify="right" if column else "left")
         for name, way in self.ways.items():
             shares = (f"{share:.0%}" for share in (way.model_share, way.verifier_utilisation, way.reused))
