@@ -183,31 +183,37 @@ def test_loss_and_gradient_are_those_of_our_own_collate(
         assert error < 1e-4, name
 
 
+def descended(kind: Any, config: Any, folder: str, out: Path, **settings: Any) -> tuple[Tensor, Any]:
+    """Take steps of plain descent with a trainer of ours or TRL's; return its last gradient [weights], and it."""
+    last = LastStep()
+    args = config(
+        str(out),
+        num_generations=8,
+        mask_truncated_completions=False,
+        max_completion_length=4,
+        per_device_train_batch_size=16,
+        max_grad_norm=0.0,
+        optim="sgd",
+        lr_scheduler_type="constant",
+        logging_steps=1,
+        **settings,
+        **QUIET,
+    )
+    made = kind(folder, reward, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}))
+    made.add_callback(last)
+    made.train()
+    return torch.cat([last.gradient[name].flatten() for name in sorted(last.gradient)]), made
+
+
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_on_fresh_samples_the_gradient_is_that_of_rloo(folder: str, tmp_path: Path, iterations: int) -> None:
     """TRL's own RLOOTrainer with the same beta, seed and so completions; a second pass over them is another matter."""
     beta, n, gradients, said = 0.5, 8, [], []
     for kind, config in ((GFlowNetTrainer, GFlowNetConfig), (RLOOTrainer, RLOOConfig)):
-        last = LastStep()
-        args = config(
-            str(tmp_path),
-            beta=beta,
-            num_iterations=iterations,
-            max_steps=iterations,
-            num_generations=n,
-            mask_truncated_completions=False,
-            max_completion_length=4,
-            per_device_train_batch_size=16,
-            max_grad_norm=0.0,
-            optim="sgd",
-            learning_rate=0.1 * (1 if kind is GFlowNetTrainer else 2 * (n - 1) / n / beta),
-            lr_scheduler_type="constant",
-            **QUIET,
-        )
-        made = kind(folder, reward, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}))
-        made.add_callback(last)
-        made.train()
-        gradients.append(torch.cat([last.gradient[name].flatten() for name in sorted(last.gradient)]))
+        rate = 0.1 * (1 if kind is GFlowNetTrainer else 2 * (n - 1) / n / beta)
+        settings = {"beta": beta, "num_iterations": iterations, "max_steps": iterations, "learning_rate": rate}
+        gradient, made = descended(kind, config, folder, tmp_path, **settings)
+        gradients.append(gradient)
         said.append(made._buffered_inputs[0]["completion_ids"])
     assert torch.equal(*said)
     ours, theirs = gradients[0], 2 * (n - 1) / (n * beta) * gradients[1]
@@ -220,9 +226,11 @@ def test_our_grpo_is_that_of_trl(folder: str, tmp_path: Path) -> None:
     gradients, losses = [], []
     ours = partial(GFlowNetTrainer, objective=partial(grpo, clip=0.2, kl=0.5, scale="none"))
     for kind, config in ((ours, GFlowNetConfig), (GRPOTrainer, GRPOConfig)):
-        last = LastStep()
-        args = config(
-            str(tmp_path),
+        gradient, made = descended(
+            kind,
+            config,
+            folder,
+            tmp_path,
             beta=0.5,
             epsilon=0.2,
             loss_type="grpo",
@@ -230,21 +238,9 @@ def test_our_grpo_is_that_of_trl(folder: str, tmp_path: Path) -> None:
             use_bias_correction_kl=False,  # TRL's default weighs the KL term by the ratio; the published one does not
             num_iterations=2,
             max_steps=2,
-            num_generations=8,
-            mask_truncated_completions=False,
-            max_completion_length=4,
-            per_device_train_batch_size=16,
-            max_grad_norm=0.0,
-            optim="sgd",
             learning_rate=1.0,
-            lr_scheduler_type="constant",
-            logging_steps=1,
-            **QUIET,
         )
-        made = kind(folder, reward, args, Dataset.from_dict({"prompt": tiny.PROMPTS * 4}))
-        made.add_callback(last)
-        made.train()
-        gradients.append(torch.cat([last.gradient[name].flatten() for name in sorted(last.gradient)]))
+        gradients.append(gradient)
         losses.append([line["loss"] for line in made.state.log_history if "loss" in line])
         if kind is ours:
             assert [line["gflownet/clipped"] > 0 for line in made.state.log_history[:2]] == [False, True]

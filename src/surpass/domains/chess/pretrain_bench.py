@@ -6,10 +6,10 @@ plain loop has its rows in memory and writes nothing. Games are random tokens of
 which. Losses of the first two are compared: they do the same. (The Trainer does not decay the weights of norms, so its
 losses part from theirs a little.)
 
-A machine's speed drifts by more than they differ, so they learn step by step in turns (`evaluation/turns.py`). Where
-its memory happens to lie makes a process some percent slower than the next for all its life, so there are `rounds`,
-each of new processes. Speeds are medians over turns; the ratio is the geometric mean over turns to the faster of the
-two others, and its bootstrap interval resamples rounds.
+A machine's speed drifts by more than they differ, so they learn step by step in turns (`evaluation/turns.py`). One
+process may be some percent slower than the next for all its life, so there are `rounds`, each of new processes. Speeds
+are medians over turns; the ratio is the geometric mean over turns to the faster of the two others, and its bootstrap
+interval resamples rounds.
 
     games    `surpass` on whole games in a row that do not see each other, which stream rows cannot promise
 """
